@@ -82,5 +82,5 @@ def _read(path: Path) -> bytes:
     except ValueError as error:
         raise SecretsError(f"the secret {path} is not hexadecimal text; {remedy}") from error
     if len(value) < SHORTEST:
-        raise SecretsError(f"the secret {path} has {len(value)} bytes, {SHORTEST} at least are needed; {remedy}")
+        raise SecretsError(f"the secret {path} has {len(value)} bytes, it needs {SHORTEST}; {remedy}")
     return value
