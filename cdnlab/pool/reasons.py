@@ -1,0 +1,36 @@
+"""Why a backend was not chosen: every "no" of a pool has a name and one sentence.
+
+The name is the metric label, the log field and what `status` prints. This file knows no backend and no
+request.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a backend was passed over, or why it is not usable."""
+
+    sentence: str
+
+    def __new__(cls, name: str, sentence: str) -> Reason:
+        """Make a member whose value is its label and whose `sentence` is for people."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.sentence = sentence
+        return member
+
+    USABLE = "usable", "it may be sent to"
+    UNKNOWN = "unknown", "not checked yet, so it may be sent to"
+    DOWN = "down", "its health check fails"
+    DRAINING = "draining", "it is being drained and takes nothing new"
+    TRIED = "tried", "it was already tried for this request"
+    CONNECT_FAILED = "connect_failed", "no connection to it could be made"
+    RESPONSE_FAILED = "response_failed", "it closed, or answered with something that is not HTTP"
+    TIMED_OUT = "timed_out", "it did not answer in time"
+    BAD_STATUS = "bad_status", "it answered with a status that is retried elsewhere"
+    FARTHER = "farther", "a nearer one was usable"
+    BUSIER = "busier", "another one had fewer exchanges in flight for its weight"
+    TURN = "turn", "it was another one's turn"
+    NO_BACKEND = "no_backend", "the pool has no usable backend left"
