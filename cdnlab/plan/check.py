@@ -1,0 +1,166 @@
+"""Whether the sections of a topology agree: each name used is declared, no address is used twice.
+
+Decides on a topology whose values are each valid. Must not know files: load.py adds file and line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from cdnlab.plan.errors import PlanError, did_you_mean
+from cdnlab.world.places import PLACES
+from cdnlab.world.prefixes import parse_prefix
+
+if TYPE_CHECKING:
+    from cdnlab.plan.topology import Topology
+
+RESERVED_PLACES = frozenset({"other", "none", "off"})
+"""`other` is the metrics' label for no known place; the others are words of the command line."""
+
+_PLACE = re.compile(r"[a-z][a-z0-9]{1,15}")
+
+
+def check(topology: Topology) -> None:
+    """Raise PlanError for the first disagreement, with the further ones in `more`."""
+    problems = list(_places(topology))
+    if not problems:  # all that follows may look places up
+        for rule in (_nodes, _addresses, _pools, _routes, _timing):
+            problems.extend(rule(topology))
+    if problems:
+        first, *more = problems
+        raise PlanError(first.problem, first.where, first.remedy, more)
+
+
+def _places(topology: Topology) -> Iterator[PlanError]:
+    owners: dict[tuple[int, int, int], str] = {}
+    for code, spec in topology.places.items():
+        where = f"places.{code}"
+        if not _PLACE.fullmatch(code) or code in RESERVED_PLACES:
+            yield PlanError(
+                f'"{code}" can\'t name a place', where, "use 2 to 16 lower-case letters and digits"
+            )
+        if code not in PLACES and (spec.latitude is None or spec.longitude is None):
+            close = did_you_mean(code, PLACES)
+            hint = close if close.startswith("did you") else "give latitude and longitude"
+            yield PlanError(f'"{code}" is no shipped place and has no position', where, hint)
+    for code in {**PLACES, **topology.places}:
+        given = topology.places.get(code)
+        own = given.prefixes if given is not None else None
+        for index, prefix in enumerate(
+            PLACES[code].prefixes if own is None and code in PLACES else own or ()
+        ):
+            where = f"places.{code}.prefixes[{index}]"
+            try:
+                owner = owners.setdefault(parse_prefix(prefix), code)
+            except ValueError as error:
+                yield PlanError(f'"{prefix}" is no prefix ({error})', where, "write such as 127.99.1.0/24")
+                continue
+            if owner != code:
+                yield PlanError(
+                    f"{prefix} already belongs to {owner}", where, "give each prefix to one place"
+                )
+    yield from _known_place(topology, topology.default_place, "default_place")
+
+
+def _known_place(topology: Topology, code: str | None, where: str) -> Iterator[PlanError]:
+    known = {**PLACES, **topology.places}
+    if code is not None and code not in known:
+        yield PlanError(f'there is no place "{code}"', where, did_you_mean(code, known))
+
+
+def _nodes(topology: Topology) -> Iterator[PlanError]:
+    if not topology.nodes:
+        yield PlanError("there are no nodes", "nodes", "start from a copy of the default topology")
+    for name, node in topology.nodes.items():
+        yield from _known_place(topology, node.place, f"nodes.{name}.place")
+        if node.tier == "lb" and node.place is not None:
+            remedy = "leave it out: a balancer stands where its client stands"
+            yield PlanError("a balancer has no place", f"nodes.{name}.place", remedy)
+    if topology.tier("lb") and not topology.vips:
+        yield PlanError(
+            "the balancers have no VIP", "vips", "give one, such as {name: main, address: 127.0.0.1}"
+        )
+
+
+def _addresses(topology: Topology) -> Iterator[PlanError]:
+    """Every TCP address that will be listened on, once. A lone balancer's own address may be its VIP."""
+    used: dict[tuple[str, int], str] = {}
+    lone = topology.tier("lb") if len(topology.tier("lb")) == 1 else ()
+    for where, address, remedy in _listeners(topology):
+        owner = used.setdefault(address, where)
+        shared = where.startswith("vips[") and owner in {f"nodes.{name}.address" for name in lone}
+        if owner != where and address[1] != 0 and not shared:
+            host, port = address
+            yield PlanError(f"{host}:{port} is already the address of {owner}", where, remedy)
+
+
+def _listeners(topology: Topology) -> Iterator[tuple[str, tuple[str, int], str]]:
+    """(path, address, what to do if it is taken)"""
+    for name in topology.nodes:
+        yield f"nodes.{name}.address", topology.data_address(name), "give it another address, or a data_port"
+        admin = topology.admin_address(name)
+        if admin is not None:
+            yield f"nodes.{name}.admin_port", admin, "give it an admin_port of its own"
+    if topology.tier("lb"):
+        for index, vip in enumerate(topology.vips):
+            yield f"vips[{index}].address", topology.vip_address(vip), "give it another address or port"
+
+
+def _pools(topology: Topology) -> Iterator[PlanError]:
+    for name, pool in topology.pools.items():
+        where = f"pools.{name}"
+        if pool.tier is not None and pool.backends:
+            yield PlanError("it has both tier and backends", where, "keep one of them")
+        elif pool.tier is not None and not topology.tier(pool.tier):
+            yield PlanError(f"no node is of tier {pool.tier}", f"{where}.tier", "add one, or list backends")
+        elif pool.tier is None and not pool.backends:
+            yield PlanError("it has no backends", where, "give it `tier` or `backends`")
+        yield from _twice((backend.name for backend in pool.backends), f"{where}.backends")
+        for index, backend in enumerate(pool.backends):
+            yield from _known_place(topology, backend.place, f"{where}.backends[{index}].place")
+    yield from _twice((vip.name for vip in topology.vips), "vips")
+
+
+def _twice(names: Iterable[str], where: str) -> Iterator[PlanError]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield PlanError(
+                f'the name "{name}" is taken', f"{where}[{index}].name", "each needs a name of its own"
+            )
+        seen.add(name)
+
+
+def _routes(topology: Topology) -> Iterator[PlanError]:
+    """A pool that no route reaches is fine; a route to a pool that doesn't exist is not."""
+    seen: dict[tuple[str | None, str], int] = {}
+    for index, route in enumerate(topology.routes):
+        where = f"routes[{index}]"
+        yield from _known_pool(topology, route.pool, f"{where}.pool")
+        first = seen.setdefault((route.host, route.path), index)
+        if first != index:
+            yield PlanError(f"routes[{first}] has the same host and path", where, "remove one of them")
+    if topology.tier("lb") and not topology.routes and "edges" not in topology.pools:
+        yield PlanError("the balancers have no route", "routes", "give one, or name the edges' pool `edges`")
+    if topology.tier("edge"):
+        yield from _known_pool(topology, topology.edge.pool, "edge.pool")
+
+
+def _known_pool(topology: Topology, name: str, where: str) -> Iterator[PlanError]:
+    if name not in topology.pools:
+        yield PlanError(f'there is no pool "{name}"', where, did_you_mean(name, topology.pools))
+
+
+def _timing(topology: Topology) -> Iterator[PlanError]:
+    lease, renew = topology.failover.lease, topology.failover.renew
+    if renew * 3 > lease:
+        remedy = f"make it at most {lease / 3:.3g} s, so that two renewals may be lost"
+        yield PlanError(
+            f"renewing every {renew:g} s is too late for a lease of {lease:g} s", "failover.renew", remedy
+        )
+    if topology.edge.object_max > topology.edge.memory:
+        yield PlanError(
+            "an object may be larger than the memory", "edge.object_max", "make it at most edge.memory"
+        )

@@ -1,0 +1,112 @@
+"""Pydantic's complaints about a topology, in words for its author.
+
+Decides which words; finds the nearest known key and the setting's own sentence by walking the models.
+Must not know files, nor any section by name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from cdnlab.plan.errors import PlanError, did_you_mean
+
+SHOWN = 5
+"""Complaints told at once; a person repairs the first few and runs again."""
+
+Loc = tuple[int | str, ...]
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> PlanError:
+    """All of `error`, which arose from reading a `model`, as one PlanError; `where` is the path in it."""
+    told = [
+        _explain(detail, model) for detail in error.errors() if detail["type"] != "default_factory_not_called"
+    ]
+    first, rest = told[0], told[1:SHOWN]
+    if len(told) > SHOWN:
+        rest.append(PlanError(f"and {len(told) - SHOWN} more"))
+    return PlanError(first.problem, first.where, first.remedy, rest)
+
+
+def _explain(detail: ErrorDetails, model: type[BaseModel]) -> PlanError:
+    kind, given = detail["type"], detail["input"]
+    loc: Loc = tuple(step for step in detail["loc"] if step != "[key]")
+    if kind == "extra_forbidden":
+        return PlanError(f'unknown key "{loc[-1]}"', path(loc), did_you_mean(loc[-1], _keys(model, loc[:-1])))
+    if kind == "missing":
+        return PlanError(f'"{loc[-1]}" is missing', path(loc[:-1]), _remedy(model, loc))
+    if kind == "literal_error":
+        options = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        hint = did_you_mean(given, options)
+        remedy = hint if hint.startswith("did") else ""
+        return PlanError(f'"{given}" is not one of {", ".join(options)}', path(loc), remedy)
+    return PlanError(_problem(detail), path(loc), _remedy(model, loc))
+
+
+def _problem(detail: ErrorDetails) -> str:
+    given, text = detail["input"], detail["msg"]
+    if detail["type"] == "value_error":
+        text = str(detail["ctx"]["error"])
+    text = text[:1].lower() + text[1:]
+    if repr(given) in text or isinstance(given, (dict, list, tuple)):
+        return text
+    return f"{given!r} is refused: {text}"
+
+
+def _remedy(model: type[BaseModel], loc: Loc) -> str:
+    """What the setting means, in its own sentence."""
+    field = _field(model, loc)
+    if field is None or not field.description:
+        return ""
+    name = next(step for step in reversed(loc) if isinstance(step, str))
+    return f"{name}: {field.description}"
+
+
+def path(loc: Loc) -> str:
+    """`pools.edges.backends[0].port` from its steps."""
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _field(model: type[BaseModel], loc: Loc) -> FieldInfo | None:
+    """The setting at `loc`, or the one whose list or mapping `loc` leads into."""
+    for cut in range(len(loc), 0, -1):
+        section = _section(model, loc[: cut - 1])
+        if section is not None:
+            return section.model_fields.get(str(loc[cut - 1]))
+    return None
+
+
+def _keys(model: type[BaseModel], loc: Loc) -> list[str]:
+    section = _section(model, loc)
+    return list(section.model_fields) if section is not None else []
+
+
+def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
+    """The model that stands at `loc`, if one does."""
+    kind: Any = model
+    for step in loc:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(step))
+            if field is None:
+                return None
+            kind = _bare(field.annotation)
+        elif get_origin(kind) in (dict, tuple):
+            kind = _bare(get_args(kind)[1 if get_origin(kind) is dict else 0])
+        else:
+            return None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _bare(kind: Any) -> Any:
+    """Without Annotated and without `| None`."""
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    given = [option for option in get_args(kind) if option is not type(None)]
+    return _bare(given[0]) if type(None) in get_args(kind) and len(given) == 1 else kind

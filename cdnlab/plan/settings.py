@@ -1,0 +1,311 @@
+"""The settings of a topology by section: type, unit, range, default and a sentence, each declared once.
+
+Decides what may be set and what holds if nothing is. docs/topology.md and the error messages come from here.
+Must not know how the sections refer to each other (check.py) nor where they were read (load.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cdnlab.plan.units import Address, AdminAddress, Duration, Host, Name, Size, StatusRange
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Section(BaseModel):
+    """What all sections have in common: they never change, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def setting(default: Any, text: str, unit: str = "", **limits: Any) -> Any:
+    """One setting with its default, its sentence and its unit; `limits` are pydantic's (ge, le, …)."""
+    return Field(default, description=text, json_schema_extra={"unit": unit} if unit else None, **limits)
+
+
+def derived(offset: int, text: str) -> Any:
+    """A port that follows ports.base unless it is given: `offset` above it, or below where 65535 ends."""
+    extra: Any = {"unit": "port", "default_text": f"base + {offset}"}
+    return Field(
+        default_factory=lambda data: beside(data["base"], offset),
+        description=text,
+        json_schema_extra=extra,
+        ge=0,
+        le=65535,
+    )
+
+
+def beside(base: int, offset: int) -> int:
+    """The port `offset` from `base`; 0, which asks the system for a free port, stays 0."""
+    if base == 0:
+        return 0
+    return base + offset if base + offset <= 65535 else base - offset
+
+
+class Clients(Section):
+    """Who the clients are."""
+
+    may_choose_place: bool = setting(
+        False,
+        "Clients may move themselves by the host `<place>.localhost` or the field `Cdnlab-From: <place>`. "
+        "For laboratories; where it is off, both are ignored.",
+    )
+    trusted: tuple[Address, ...] = setting(
+        (),
+        "Addresses besides the topology's own nodes whose X-Forwarded-For and PROXY headers are believed. "
+        "Single addresses only: on loopback a trusted range would be everybody.",
+    )
+
+
+class Ports(Section):
+    """Where nodes and VIPs listen, unless a node or VIP has a port of its own. 0 asks for a free one."""
+
+    base: int = setting(8080, "HTTP.", "port", ge=0, le=65535)
+    tcp: int = derived(1, "TCP through the balancer at layer 4.")
+    udp: int = derived(2, "UDP through the balancer at layer 4.")
+    page: int = derived(1020, "The lab's web page.")
+    admin: int = derived(1021, "Each node's admin API, on the node's own address.")
+
+    @property
+    def data(self) -> int:
+        """The HTTP port, under the name the nodes use for it."""
+        return self.base
+
+
+class Vip(Section):
+    """A virtual address. Clients use it; the active balancer holds it, the others wait."""
+
+    name: Name = setting("main", "Its name in status, events and the store.")
+    address: Address = setting("127.0.0.1", "The address clients connect to.", "IP address")
+    port: int | None = setting(
+        None, "The port clients connect to; by default ports.base.", "port", ge=0, le=65535
+    )
+
+
+class Distance(Section):
+    """Whether distance is felt: who connects delays bytes as light in fibre between the places would."""
+
+    enabled: bool = setting(True, "Off leaves the bare connection: distance costs nothing then.")
+    stretch: float = setting(
+        1.0,
+        "Length of the cable over the great circle. 1 is the physical floor; real paths have 1.5 to 2.",
+        "factor",
+        ge=0.01,
+        le=100.0,
+    )
+    window: Size = setting(
+        256 * KIB,
+        "Bytes on their way per connection and direction: throughput is window over round trip, as in TCP.",
+        "bytes",
+        ge=4 * KIB,
+        le=64 * MIB,
+    )
+
+
+class PlaceSpec(Section):
+    """A place of your own, or changes to a shipped one: whatever is left out stays as shipped."""
+
+    city: str | None = setting(None, "The city's name, for people.")
+    country: str | None = setting(None, "The country's name, for people.")
+    country_code: str | None = setting(None, "ISO 3166-1 alpha-2.", pattern=r"^[A-Z]{2}$")
+    continent: str | None = setting(None, "The continent's name, for people.")
+    latitude: float | None = setting(
+        None, "Required for a new place; north is positive.", "degrees", ge=-90, le=90
+    )
+    longitude: float | None = setting(
+        None, "Required for a new place; east is positive.", "degrees", ge=-180, le=180
+    )
+    prefixes: tuple[str, ...] | None = setting(
+        None, "Addresses whose clients stand here; the longest prefix wins.", "IP prefixes"
+    )
+
+
+class NodeSpec(Section):
+    """One process with one event loop. More capacity is more nodes."""
+
+    tier: Literal["lb", "edge", "origin"] = Field(description="What it does.")
+    place: str | None = setting(
+        None, "The code of its place. Balancers have none: they stand where the client stands.", "place"
+    )
+    address: Address = Field(
+        description="The address it listens on, and connects from.", json_schema_extra={"unit": "IP address"}
+    )
+    data_port: int | None = setting(None, "HTTP; by default ports.base.", "port", ge=0, le=65535)
+    admin_port: int | None = setting(None, "Its admin API; by default ports.admin.", "port", ge=0, le=65535)
+    admin_address: AdminAddress | None = setting(
+        None, "Where its admin API listens; by default its address. `off`: it has none.", "IP address"
+    )
+
+
+class HealthSpec(Section):
+    """How each node finds out by itself whether a backend is usable. A new one is, until shown otherwise."""
+
+    kind: Literal["alive", "http", "tcp", "none"] = setting(
+        "tcp",
+        "`alive` asks our own nodes about themselves; `http` asks for `path`; `tcp` connects; "
+        "`none` never asks. By default `alive` for a tier, `tcp` for listed backends.",
+    )
+    path: str = setting("/", "What `http` asks for.", pattern=r"^/[!-~]*$")
+    host: Host | None = setting(
+        None, "The Host `http` sends; by default the pool's origin_host, else the backend."
+    )
+    expect: tuple[StatusRange, ...] = setting(
+        ((200, 399),), "Statuses that `http` takes for healthy: 200, or 200-399.", min_length=1
+    )
+    interval: Duration = setting(
+        2.0, "From one check to the next (HAProxy's `inter`: 2 s).", "seconds", ge=0.05, le=3600.0
+    )
+    jitter: float = setting(
+        0.1,
+        "Share of the interval by which each one varies, so that nodes don't check in step.",
+        "share",
+        ge=0,
+        le=0.5,
+    )
+    timeout: Duration = setting(
+        1.0, "A check without an answer after this has failed.", "seconds", gt=0.0, le=60.0
+    )
+    rise: int = setting(
+        2, "Good checks in a row until a backend is up again (HAProxy: 2).", "checks", ge=1, le=100
+    )
+    fall: int = setting(
+        3, "Failed checks in a row until a backend is down (HAProxy: 3).", "checks", ge=1, le=100
+    )
+
+    def accepts(self, status: int) -> bool:
+        """Whether an answer with `status` counts as healthy."""
+        return any(low <= status <= high for low, high in self.expect)
+
+
+class BackendSpec(Section):
+    """One address a pool can send to."""
+
+    name: Name = Field(description="Its name in status, log and metrics; never its address.")
+    address: Host = Field(description="Host name or IP address.")
+    port: int = Field(description="Port.", ge=1, le=65535, json_schema_extra={"unit": "port"})
+    place: str | None = setting(None, "Where it stands; without a place it is at no distance.", "place")
+    weight: int = setting(1, "Its share of the requests, against the pool's other backends.", ge=1, le=1000)
+    tls: bool = setting(False, "Connect with TLS and verify its certificate.")
+    server_name: Host | None = setting(None, "The name its certificate must bear; by default its address.")
+
+
+class PoolSpec(Section):
+    """A set of backends with one policy: the nodes of a tier, or a list."""
+
+    algorithm: Literal["round_robin", "least_connections", "nearest"] = setting(
+        "round_robin", "How the first candidate, and the order of the rest, is chosen."
+    )
+    inner: Literal["round_robin", "least_connections"] = setting(
+        "round_robin", "For `nearest`: how to choose among the backends of one place."
+    )
+    tier: Literal["lb", "edge", "origin"] | None = setting(None, "All nodes of this tier are its backends.")
+    backends: tuple[BackendSpec, ...] = setting((), "Its backends, where they are not a tier.")
+    health: HealthSpec = Field(
+        default_factory=lambda data: HealthSpec(kind="alive" if data.get("tier") else "tcp"),
+        description="How its backends are checked.",
+    )
+    origin_host: str | None = setting(
+        None,
+        "The Host that its backends receive; by default the client's own, unchanged.",
+        pattern=r"^[A-Za-z0-9.:\[\]_-]+$",
+    )
+    forwarded_proto: Literal["http", "https"] | None = setting(
+        None, "The X-Forwarded-Proto its backends receive, for applications that redirect to HTTPS."
+    )
+
+
+class RouteSpec(Section):
+    """Which requests go to which pool: the most exact host first, then the longest path."""
+
+    host: str | None = setting(
+        None,
+        "Exactly this host, or `*.example.com` for any below it; without one, any host.",
+        pattern=r"^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$",
+    )
+    path: str = setting("/", "The path, or a path it lies under.", pattern=r"^/[!-~]*$")
+    pool: str = Field(description="The pool that serves it.", json_schema_extra={"unit": "pool"})
+
+
+class EdgeSpec(Section):
+    """What the edges do."""
+
+    pool: str = setting("origins", "The pool they fetch from.", "pool")
+    memory: Size = setting(
+        "256MiB", "What one edge may store in memory.", "bytes", ge=MIB, validate_default=True
+    )
+    object_max: Size = Field(
+        default_factory=lambda data: data["memory"] // 8,
+        description="A larger response is passed on and not stored. HAProxy: a 256th of the memory.",
+        ge=KIB,
+        json_schema_extra={"unit": "bytes", "default_text": "memory / 8"},
+    )
+    variants_max: int = setting(
+        32,
+        "Responses stored under one key that differ by Vary; the oldest goes first.",
+        "variants",
+        ge=1,
+        le=1000,
+    )
+    collapse_waiters: int = setting(
+        10_000, "Requests that may wait for one fetch of the same key; the next fetch for themselves.", ge=0
+    )
+    collapse_timeout: Duration = setting(
+        10.0,
+        "A request that waited this long for another's fetch fetches for itself.",
+        "seconds",
+        gt=0.0,
+        le=600.0,
+    )
+
+
+class StoreSpec(Section):
+    """The Redis-protocol server that leases, replicates and broadcasts. Requests never wait for it."""
+
+    url: str | None = setting(
+        None,
+        "Without one the lab starts an embedded server on a socket in its state directory.",
+        "URL",
+        pattern=r"^(redis|rediss|unix|redis\+sentinel)://.+$",
+    )
+
+
+class FailoverSpec(Section):
+    """How the balancers agree on who holds a VIP."""
+
+    lease: Duration = setting(
+        1.0, "A holder that does not renew within this has lost it.", "seconds", ge=0.1, le=60.0
+    )
+    renew: Duration = setting(
+        0.25,
+        "How often the holder renews and the others look; at most a third of the lease.",
+        "seconds",
+        ge=0.01,
+    )
+
+
+_ACCESS = re.compile(r"off|all|sample 1/([1-9][0-9]{0,8})")
+
+
+def _access(value: str) -> str:
+    if not _ACCESS.fullmatch(value):
+        raise ValueError("write off, all, or such as `sample 1/100`")
+    return value
+
+
+class LogSpec(Section):
+    """What nodes write into their log files."""
+
+    access: Annotated[str, AfterValidator(_access)] = setting(
+        "off", "JSON lines, one per request: `off`, `all`, or `sample 1/100` for each hundredth."
+    )
+
+    @property
+    def every(self) -> int:
+        """0 for no access log, 1 for every request, n for each n-th."""
+        match = _ACCESS.fullmatch(self.access)
+        return 0 if self.access == "off" or match is None else int(match[1] or 1)

@@ -1,0 +1,87 @@
+"""The topologies of one node alone: an edge before somebody's origins, a balancer before somebody's servers.
+
+Decides what a few command-line words mean as a topology. Must not know how the words were read.
+
+Both forms trust no one, feel no distance unless told where the origin stands, and put the admin API 1021
+above the port they listen on, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cdnlab.plan.origins import parse_origin, parse_origins, split_address
+from cdnlab.plan.topology import Topology
+
+
+def single_edge(
+    listen: str,
+    origins: Sequence[str],
+    *,
+    name: str = "edge",
+    origin_host: str | None = None,
+    forwarded_proto: str | None = None,
+    memory: str | int | None = None,
+    admin: str | None = None,
+    origin_place: str | None = None,
+) -> Topology:
+    """One edge at `listen` (host:port) before `origins` (URLs).
+
+    origin_place: the code of the place the origins stand at, felt as distance; None or "none" is no distance.
+    admin: host:port, "off", or None for the default. PlanError for whatever doesn't parse.
+    """
+    place = None if origin_place == "none" else origin_place
+    backends = [backend.model_dump(exclude_unset=True) for backend in parse_origins(origins, place)]
+    pool = {"backends": backends, "origin_host": origin_host, "forwarded_proto": forwarded_proto}
+    edge = {"memory": memory} if memory is not None else {}
+    return Topology.build(
+        {
+            **_alone(name, "edge", listen, admin),
+            "distance": {"enabled": place is not None},
+            "vips": [],
+            "pools": {"origins": pool},
+            "edge": edge,
+        }
+    )
+
+
+def single_lb(
+    listen: str,
+    backends: Sequence[str],
+    *,
+    name: str = "lb",
+    algorithm: str = "round_robin",
+    admin: str | None = None,
+) -> Topology:
+    """One balancer at `listen` (host:port) before `backends` (host:port or URLs); the rest as single_edge's."""
+    host, port = split_address(listen, "--listen")
+    servers = [_server(backend, number) for number, backend in enumerate(backends, 1)]
+    return Topology.build(
+        {
+            **_alone(name, "lb", listen, admin),
+            "distance": {"enabled": False},
+            "vips": [{"address": host, "port": port}],
+            "pools": {"servers": {"algorithm": algorithm, "backends": servers}},
+            "routes": [{"pool": "servers"}],
+        }
+    )
+
+
+def _server(backend: str, number: int) -> dict[str, Any]:
+    name = f"server-{number}"
+    if "://" in backend:
+        return parse_origin(backend, name, None).model_dump(exclude_unset=True)
+    host, port = split_address(backend, "--backend")
+    return {"name": name, "address": host, "port": port}
+
+
+def _alone(name: str, tier: str, listen: str, admin: str | None) -> dict[str, Any]:
+    """The sections both forms share; the node's data port is ports.base."""
+    host, port = split_address(listen, "--listen")
+    node: dict[str, Any] = {"tier": tier, "address": host}
+    if admin == "off":
+        node["admin_address"] = "off"
+    elif admin is not None:
+        node["admin_address"], node["admin_port"] = split_address(admin, "--admin")
+    return {"name": name, "ports": {"base": port}, "nodes": {name: node}}

@@ -1,0 +1,295 @@
+"""The topology: the one typed description of the network that every process reads.
+
+Decides what the sections mean together: defaults that follow from others, addresses, the backends of a pool.
+Must not know files (load.py), command lines (single.py), nor what any tier does with a setting.
+
+A topology never changes; the `with_…` methods build and check a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from ipaddress import IPv4Network, ip_address, ip_network
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from cdnlab.plan.bounds import Limits, UpstreamSpec
+from cdnlab.plan.check import check
+from cdnlab.plan.errors import PlanError, did_you_mean
+from cdnlab.plan.explain import explain
+from cdnlab.plan.origins import parse_origins
+from cdnlab.plan.settings import (
+    BackendSpec,
+    Clients,
+    Distance,
+    EdgeSpec,
+    FailoverSpec,
+    HealthSpec,
+    LogSpec,
+    NodeSpec,
+    PlaceSpec,
+    PoolSpec,
+    Ports,
+    RouteSpec,
+    Section,
+    StoreSpec,
+    Vip,
+    setting,
+)
+from cdnlab.plan.units import Name
+from cdnlab.world.places import PLACES, Place
+from cdnlab.world.prefixes import PrefixTable
+
+__all__ = [
+    "BackendSpec",
+    "Clients",
+    "Distance",
+    "EdgeSpec",
+    "FailoverSpec",
+    "HealthSpec",
+    "Limits",
+    "LogSpec",
+    "NodeSpec",
+    "PlaceSpec",
+    "PlanError",
+    "PoolSpec",
+    "Ports",
+    "RouteSpec",
+    "StoreSpec",
+    "Topology",
+    "UpstreamSpec",
+    "Vip",
+]
+
+Entry = TypeVar("Entry")
+Tier = Literal["lb", "edge", "origin"]
+
+
+class Topology(Section):
+    """A whole network. Raises pydantic's ValidationError for a bad value, PlanError for sections at odds."""
+
+    name: Name = setting("lab", "The network's name, in Via and in the store's keys.")
+    default_place: str = setting(
+        "icn", "Where a client stands whose address is in no place's prefix.", "place"
+    )
+    clients: Clients = Field(default_factory=Clients, description="Who the clients are.")
+    ports: Ports = Field(default_factory=Ports, description="Where nodes and VIPs listen.")
+    vips: tuple[Vip, ...] = setting((Vip(),), "The virtual addresses of the balancers.")
+    distance: Distance = Field(default_factory=Distance, description="Whether distance is felt.")
+    places: dict[str, PlaceSpec] = Field(
+        default_factory=dict, description="Changes to the shipped places, and places of your own."
+    )
+    nodes: dict[Name, NodeSpec] = Field(description="The processes.")
+    pools: dict[Name, PoolSpec] = Field(description="What can be sent to.")
+    routes: tuple[RouteSpec, ...] = setting(
+        (), "What the balancers send where. Without routes, every request goes to the pool `edges`."
+    )
+    edge: EdgeSpec = Field(default_factory=EdgeSpec, description="What the edges do.")
+    limits: Limits = Field(default_factory=Limits, description="What a listener takes from its clients.")
+    upstream: UpstreamSpec = Field(
+        default_factory=UpstreamSpec, description="What a node gives the backends it asks."
+    )
+    store: StoreSpec = Field(default_factory=StoreSpec, description="The Redis-protocol server.")
+    failover: FailoverSpec = Field(default_factory=FailoverSpec, description="Who holds a VIP.")
+    log: LogSpec = Field(default_factory=LogSpec, description="What nodes write into their log files.")
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Topology:
+        check(self)
+        return self
+
+    @classmethod
+    def build(cls, data: Mapping[str, Any]) -> Topology:
+        """The topology in plain dictionaries and lists. PlanError names the path of each complaint."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise explain(error, cls) from None
+
+    # -- nodes ---------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> NodeSpec:
+        """The node called `name`; PlanError names the nearest."""
+        return _named(self.nodes, name, "node", "nodes")
+
+    def tier(self, tier: Tier) -> tuple[str, ...]:
+        """The names of all nodes of `tier`, in the topology's order."""
+        return tuple(name for name, node in self.nodes.items() if node.tier == tier)
+
+    def data_address(self, name: str) -> tuple[str, int]:
+        """(host, port) on which a node serves HTTP."""
+        node = self.node(name)
+        return node.address, self.ports.data if node.data_port is None else node.data_port
+
+    def admin_address(self, name: str) -> tuple[str, int] | None:
+        """(host, port) of a node's admin API, None where it is off."""
+        node = self.node(name)
+        if node.admin_address == "off":
+            return None
+        return (
+            node.admin_address or node.address,
+            self.ports.admin if node.admin_port is None else node.admin_port,
+        )
+
+    def vip_address(self, vip: Vip) -> tuple[str, int]:
+        """(host, port) on which a VIP's holder serves HTTP."""
+        return vip.address, self.ports.data if vip.port is None else vip.port
+
+    def trusted_peers(self, name: str | None = None) -> frozenset[str]:
+        """Addresses whose word about a client is believed: the balancers' and edges', and clients.trusted.
+
+        A node, if named, is not its own peer: a lone edge on 127.0.0.1 must not trust everybody there.
+        """
+        ours = (node for key, node in self.nodes.items() if node.tier != "origin" and key != name)
+        addresses = (node.address for node in ours if not ip_address(node.address).is_unspecified)
+        return frozenset((*addresses, *self.clients.trusted))
+
+    # -- pools and routes ----------------------------------------------------------------------------------
+
+    def pool(self, name: str) -> PoolSpec:
+        """The pool called `name`; PlanError names the nearest."""
+        return _named(self.pools, name, "pool", "pools")
+
+    def backends(self, pool: str) -> tuple[BackendSpec, ...]:
+        """What a pool can send to: its list, or one backend per node of its tier."""
+        spec = self.pool(pool)
+        if spec.tier is None:
+            return spec.backends
+        return tuple(self._backend(name) for name in self.tier(spec.tier))
+
+    def _backend(self, name: str) -> BackendSpec:
+        host, port = self.data_address(name)
+        return BackendSpec.model_construct(name=name, address=host, port=port, place=self.nodes[name].place)
+
+    def ours(self, backend: BackendSpec) -> bool:
+        """Whether a backend is one of this topology's own nodes, wherever it is listed."""
+        return (backend.address, backend.port) in self._data_addresses
+
+    @cached_property
+    def _data_addresses(self) -> frozenset[tuple[str, int]]:
+        return frozenset(self.data_address(name) for name in self.nodes)
+
+    def balancer_routes(self) -> tuple[RouteSpec, ...]:
+        """The routes as written, or the one that stands for them: any host, any path, to the pool `edges`."""
+        return self.routes or (RouteSpec(pool="edges"),)
+
+    # -- places --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def all_places(self) -> dict[str, Place]:
+        """The shipped places with the topology's changes, and its own."""
+        merged = dict(PLACES)
+        for code, spec in self.places.items():
+            merged[code] = _merge(code, merged.get(code), spec)
+        return merged
+
+    def place(self, code: str) -> Place:
+        """The place with this code; PlanError names the nearest."""
+        return _named(self.all_places, code, "place", "places")
+
+    def place_codes(self) -> tuple[str, ...]:
+        """Every place a client can stand at: the label set of metrics by place."""
+        return tuple(self.all_places)
+
+    def prefix_table(self) -> PrefixTable:
+        """Which addresses stand where; made once per topology."""
+        return self._prefix_table
+
+    @cached_property
+    def _prefix_table(self) -> PrefixTable:
+        return PrefixTable(
+            (prefix, place.code) for place in self.all_places.values() for prefix in place.prefixes
+        )
+
+    def client_address(self, code: str) -> str:
+        """An address to be a client at this place: .100 of its first IPv4 prefix (the last if it is small)."""
+        for prefix in self.place(code).prefixes:
+            network = ip_network(prefix)
+            if isinstance(network, IPv4Network):
+                return str(network[min(100, network.num_addresses - 1)])
+        raise PlanError(
+            f"place {code} has no IPv4 prefix", f"places.{code}.prefixes", "give it one, e.g. 127.99.1.0/24"
+        )
+
+    # -- other topologies ----------------------------------------------------------------------------------
+
+    def with_port(self, base: int) -> Topology:
+        """The same network on other ports: those that follow from ports.base follow the new one."""
+        return self._with(ports={**self.ports.model_dump(exclude_unset=True), "base": base})
+
+    def with_distance(self, enabled: bool) -> Topology:
+        """The same network with distance felt, or not."""
+        return self._with(distance={**self.distance.model_dump(exclude_unset=True), "enabled": enabled})
+
+    def with_store(self, url: str) -> Topology:
+        """The same network with the store at `url`."""
+        return self._with(store={"url": url})
+
+    def with_origins(
+        self,
+        urls: Sequence[str],
+        *,
+        origin_host: str | None = None,
+        forwarded_proto: str | None = None,
+        origin_place: str | None = None,
+    ) -> Topology:
+        """The same network before other origins: the edges' pool holds `urls`, the topology's own origins go.
+
+        origin_place: the code of the place they stand at; None puts them at no distance.
+        PlanError for a URL that doesn't parse, an unknown place, or no URL at all.
+        """
+        pool: dict[str, Any] = {
+            "algorithm": self.pools[self.edge.pool].algorithm,
+            "inner": self.pools[self.edge.pool].inner,
+            "backends": [
+                backend.model_dump(exclude_unset=True) for backend in parse_origins(urls, origin_place)
+            ],
+            "origin_host": origin_host,
+            "forwarded_proto": forwarded_proto,
+        }
+        rest = self.model_dump(exclude_unset=True)
+        nodes = {name: node for name, node in rest["nodes"].items() if node["tier"] != "origin"}
+        pools = {name: spec for name, spec in rest["pools"].items() if spec.get("tier") != "origin"}
+        return self._with(nodes=nodes, pools={**pools, self.edge.pool: pool})
+
+    def _with(self, **sections: Any) -> Topology:
+        """Through the whole check again: a copy would keep what was computed from the old sections."""
+        return Topology.build({**self.model_dump(exclude_unset=True), **sections})
+
+    def dump(self) -> str:
+        """YAML that load() reads back equal: what was set, and nothing that was not."""
+        data = self.model_dump(mode="json", exclude_unset=True)
+        return yaml.dump(data, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _dumper() -> Any:
+    return getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def _named(table: Mapping[str, Entry], name: str, kind: str, where: str) -> Entry:
+    try:
+        return table[name]
+    except KeyError:
+        raise PlanError(f'there is no {kind} "{name}"', where, did_you_mean(name, table)) from None
+
+
+def _merge(code: str, shipped: Place | None, spec: PlaceSpec) -> Place:
+    """check() has made sure that a new place has a position."""
+
+    def pick(field: str, otherwise: Any) -> Any:
+        value = getattr(spec, field)
+        return value if value is not None else getattr(shipped, field, otherwise)
+
+    return Place(
+        code=code,
+        country_code=pick("country_code", ""),
+        city=pick("city", code),
+        country=pick("country", ""),
+        continent=pick("continent", ""),
+        latitude=pick("latitude", 0.0),
+        longitude=pick("longitude", 0.0),
+        prefixes=pick("prefixes", ()),
+    )
