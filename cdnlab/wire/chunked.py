@@ -1,7 +1,8 @@
 """The chunked transfer coding, both ways (RFC 9112 §7.1).
 
-Decides where a chunked body ends. Bytes are parsed and framed anew, never relayed raw: an extension or a line end that two
-readers take differently must not reach the second. Must not know connections, nor who reads the body.
+Decides where a chunked body ends. Bytes are parsed and framed anew, never relayed raw: an extension or a line
+end that two readers take differently must not reach the second. Must not know connections, nor who reads the
+body.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from cdnlab.wire.fields import VALUE_BYTES, Field, parse_lines
 
 SIZE_DIGITS = 15  # hexadecimal, so every chunk is below 2^60
 EXTENSION_BYTES = 256  # of one chunk; nobody in the field sends any
-EXTENSIONS_TOTAL = 16384  # of one body, as in Go's net/http: one-byte chunks with long extensions cost more than they carry
+# of one body, as in Go's net/http: one-byte chunks with long extensions cost more than they carry
+EXTENSIONS_TOTAL = 16384
 TRAILER_BYTES = 16384
 TRAILER_COUNT = 64
 
@@ -24,8 +26,9 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
 class ChunkedDecoder:
-    """One body. feed() the bytes as they come; when `done`, `trailers` holds its trailer fields and `rest` the bytes that
-    followed. `status` is that of the Malformed it raises: 400 for requests, 502 for responses."""
+    """One body. feed() the bytes as they come; when `done`, `trailers` holds its trailer fields and `rest`
+    the bytes that followed. `status` is that of the Malformed it raises: 400 for requests, 502 for
+    responses."""
 
     __slots__ = ("_buffer", "_extensions", "_left", "_state", "_status", "done", "rest", "trailers")
 
@@ -40,7 +43,8 @@ class ChunkedDecoder:
         self._extensions = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pieces of body in `data`, in order, possibly none. Raises Malformed. After `done` it must not be called."""
+        """The pieces of body in `data`, in order, possibly none. Raises Malformed. After `done` it must not
+        be called."""
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -136,12 +140,13 @@ def encode_chunk(data: bytes) -> bytes:
 
 
 FORBIDDEN_TRAILERS: frozenset[bytes] = frozenset(
-    b"""age authorization cache-control connection content-encoding content-length content-range content-type cookie date
-    expect expires host keep-alive location max-forwards pragma proxy-authenticate proxy-authentication-info
-    proxy-authorization proxy-connection range retry-after set-cookie te trailer transfer-encoding upgrade vary via
-    warning www-authenticate""".split()
+    b"""age authorization cache-control connection content-encoding content-length content-range content-type
+    cookie date expect expires host keep-alive location max-forwards pragma proxy-authenticate
+    proxy-authentication-info proxy-authorization proxy-connection range retry-after set-cookie te trailer
+    transfer-encoding upgrade vary via warning www-authenticate""".split()
 )
-"""Fields that a recipient must know before the body: framing, routing, authentication, modifiers, caching (RFC 9110 §6.5.1)."""
+"""Fields that a recipient must know before the body: framing, routing, authentication, modifiers, caching
+(RFC 9110 §6.5.1)."""
 
 _FORBIDDEN_PREFIXES = (b"access-control-", b"cdn-", b"cdnlab-", b"if-", b"x-forwarded-")
 

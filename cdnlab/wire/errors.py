@@ -1,7 +1,8 @@
 """Why a message is refused: every reason has a name, a status and a sentence.
 
-Decides nothing about connections: whoever reads the message closes it (RFC 9112 §9.6: after a framing error nothing that
-follows on the connection can be trusted). Must not know who sent the message nor what answers it.
+Decides nothing about connections: whoever reads the message closes it (RFC 9112 §9.6: after a framing error
+nothing that follows on the connection can be trusted). Must not know who sent the message nor what answers
+it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from enum import StrEnum
 
 
 class Why(StrEnum):
-    """One reason to refuse a message; `status` is what a request is answered with, `sentence` is for people."""
+    """One reason to refuse a message; `status` is what a request is answered with, `sentence` is for
+    people."""
 
     status: int
     sentence: str
@@ -29,7 +31,11 @@ class Why(StrEnum):
     VERSION = "version", 505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."
     TARGET_LONG = "target_long", 414, "The request target is longer than this listener accepts."
     TARGET_BYTES = "target_bytes", 400, "The request target holds a byte that must be percent-encoded."
-    TARGET_ESCAPE = "target_escape", 400, "The request target holds a '%' without two hexadecimal digits, or %00 in its path."
+    TARGET_ESCAPE = (
+        "target_escape",
+        400,
+        "The request target holds a '%' without two hexadecimal digits, or %00 in its path.",
+    )
     TARGET_FORM = "target_form", 400, "The request target is in none of the four forms that fit its method."
     # field lines
     HEAD_LARGE = "head_large", 431, "The header fields are larger than this listener accepts."
@@ -37,7 +43,11 @@ class Why(StrEnum):
     FIELD_LINE = "field_line", 400, "A field line has no colon."
     FIELD_NAME = "field_name", 400, "A field name is empty or not a token, or has a space before its colon."
     FIELD_FOLD = "field_fold", 400, "A field line begins with white space (obsolete line folding)."
-    FIELD_BYTES = "field_bytes", 400, "A field line holds a control byte, or a CR or LF that is not part of a line end."
+    FIELD_BYTES = (
+        "field_bytes",
+        400,
+        "A field line holds a control byte, or a CR or LF that is not part of a line end.",
+    )
     # what the fields say
     HOST_MISSING = "host_missing", 400, "An HTTP/1.1 request must have a Host field."
     HOST_MANY = "host_many", 400, "A request must not have more than one Host field."
@@ -50,8 +60,16 @@ class Why(StrEnum):
     CODING_INVALID = "coding_invalid", 400, "The Transfer-Encoding is not exactly 'chunked', once."
     CODING_UNKNOWN = "coding_unknown", 501, "No transfer coding but chunked is implemented."
     # chunks
-    CHUNK_SIZE = "chunk_size", 400, "A chunk's size is not a hexadecimal number below 2^60, or its line does not end in CRLF."
-    CHUNK_EXTENSION = "chunk_extension", 400, "A chunk's extension is malformed, or the extensions are too large."
+    CHUNK_SIZE = (
+        "chunk_size",
+        400,
+        "A chunk's size is not a hexadecimal number below 2^60, or its line does not end in CRLF.",
+    )
+    CHUNK_EXTENSION = (
+        "chunk_extension",
+        400,
+        "A chunk's extension is malformed, or the extensions are too large.",
+    )
     CHUNK_END = "chunk_end", 400, "A chunk's data is not followed by CRLF."
     TRAILERS = "trailers", 400, "The trailer section is too large or malformed."
     # responses
@@ -62,8 +80,9 @@ class Why(StrEnum):
 
 
 class Malformed(Exception):
-    """A message that is refused. `status` answers a request (502 where the message was a response), `code` is a Why,
-    `text` its sentence with what was seen, fit to be shown to the sender (no internals, at most a short excerpt)."""
+    """A message that is refused. `status` answers a request (502 where the message was a response), `code` is
+    a Why, `text` its sentence with what was seen, fit to be shown to the sender (no internals, at most a
+    short excerpt)."""
 
     __slots__ = ("code", "status", "text")
 

@@ -1,7 +1,8 @@
-"""Field names, values and lists: what a field line may hold, how lists split, which fields end at the next hop.
+"""Field names, values and lists: what a field line may hold, how lists split, which fields end at the next
+hop.
 
-Decides by RFC 9110 §5 and §7.6.1. Must not know which message a field came from, nor what any single field means beyond
-its grammar.
+Decides by RFC 9110 §5 and §7.6.1. Must not know which message a field came from, nor what any single field
+means beyond its grammar.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ Field = tuple[bytes, bytes]
 """(lower-case name, value without surrounding white space)"""
 
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))  # RFC 9110 §5.5: HTAB, SP, VCHAR, obs-text
+# RFC 9110 §5.5: HTAB, SP, VCHAR, obs-text
+VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 HOP_BY_HOP: frozenset[bytes] = frozenset(
     (
@@ -32,15 +34,15 @@ HOP_BY_HOP: frozenset[bytes] = frozenset(
 # Trailer is not among them: trailers are passed on, so their announcement is too (RFC 9110 §6.6.2).
 
 PROTECTED: frozenset[bytes] = frozenset(
-    b"""accept accept-charset accept-encoding accept-language accept-ranges age allow authentication-info authorization
-    baggage cache-control cache-status cdn-cache-control cdn-loop cookie date dnt early-data etag expect expires forwarded
-    from host last-modified link location max-forwards origin pragma prefer priority range referer retry-after server
-    set-cookie strict-transport-security tracestate traceparent trailer true-client-ip user-agent vary via warning
-    www-authenticate x-real-ip x-request-id""".split()
+    b"""accept accept-charset accept-encoding accept-language accept-ranges age allow authentication-info
+    authorization baggage cache-control cache-status cdn-cache-control cdn-loop cookie date dnt early-data
+    etag expect expires forwarded from host last-modified link location max-forwards origin pragma prefer
+    priority range referer retry-after server set-cookie strict-transport-security tracestate traceparent
+    trailer true-client-ip user-agent vary via warning www-authenticate x-real-ip x-request-id""".split()
 )
-"""Fields that `Connection` cannot take away: a message whose framing, routing, credentials, caching or trail depended on
-whether a client names them in Connection would be a message that two hops read differently (RFC 9110 §7.6.1 forbids naming
-fields meant for all recipients)."""
+"""Fields that `Connection` cannot take away: a message whose framing, routing, credentials, caching or trail
+depended on whether a client names them in Connection would be a message that two hops read differently (RFC
+9110 §7.6.1 forbids naming fields meant for all recipients)."""
 
 PROTECTED_PREFIXES = (b"access-control-", b"cdnlab-", b"content-", b"if-", b"sec-", b"x-forwarded-")
 
@@ -56,7 +58,8 @@ def valid_value(value: bytes) -> bool:
 
 
 def hop_by_hop(connection: frozenset[bytes]) -> frozenset[bytes]:
-    """The lower-case names that must not travel to the next hop, given the options of `Connection` (RFC 9110 §7.6.1)."""
+    """The lower-case names that must not travel to the next hop, given the options of `Connection` (RFC 9110
+    §7.6.1)."""
     named = connection - HOP_BY_HOP - _NOT_FIELDS
     if not named:
         return HOP_BY_HOP
@@ -71,25 +74,27 @@ def is_protected(name: bytes) -> bool:
     return name in PROTECTED or name.startswith(PROTECTED_PREFIXES)
 
 
-# ---- field lines -------------------------------------------------------------------------------------------------------
+# ---- field lines -------------------------------------------------------------------------------------------
 
-_KNOWN: dict[bytes, bytes] = {}  # spelling -> lower-case name, for the usual spellings: saves the token check and lower()
-for _name in b"""Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Origin Age
-    Cache-Control Cache-Status Connection Content-Disposition Content-Encoding Content-Language Content-Length
-    Content-Range Content-Security-Policy Content-Type DNT Date ETag Expect Expires Forwarded From Host If-Match
-    If-Modified-Since If-None-Match If-Range If-Unmodified-Since Keep-Alive Last-Modified Link Location Origin Pragma
-    Priority Range Referer Retry-After Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode
-    Sec-Fetch-Site Sec-Fetch-User Server Set-Cookie Strict-Transport-Security TE Trailer Transfer-Encoding Upgrade
-    Upgrade-Insecure-Requests User-Agent Vary Via X-Content-Type-Options X-Forwarded-Host X-Forwarded-Proto
-    X-Frame-Options""".split():
-    for _spelling in (_name, _name.lower(), _name.title()):
-        _KNOWN[_spelling] = _name.lower()
+_USUAL = b"""Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Origin Age
+Cache-Control Cache-Status Connection Content-Disposition Content-Encoding Content-Language Content-Length
+Content-Range Content-Security-Policy Content-Type DNT Date ETag Expect Expires Forwarded From Host If-Match
+If-Modified-Since If-None-Match If-Range If-Unmodified-Since Keep-Alive Last-Modified Link Location Origin
+Pragma Priority Range Referer Retry-After Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest
+Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Server Set-Cookie Strict-Transport-Security TE Trailer
+Transfer-Encoding Upgrade Upgrade-Insecure-Requests User-Agent Vary Via X-Content-Type-Options
+X-Forwarded-Host X-Forwarded-Proto X-Frame-Options""".split()
+_KNOWN = {  # usual spelling -> lower-case name: saves the token check and lower()
+    spelling: name.lower() for name in _USUAL for spelling in (name, name.lower(), name.title())
+}
 
 
 def parse_lines(block: bytes, status: int | None = None) -> tuple[tuple[bytes, ...], tuple[Field, ...]]:
-    """Raw field lines and the fields in them, from `block`: lines joined by CRLF, without a CRLF at either end.
+    """Raw field lines and the fields in them, from `block`: lines joined by CRLF, without a CRLF at either
+    end.
 
-    Raises Malformed (with `status` where given) for anything outside RFC 9112 §5, and for obsolete folding (§5.2).
+    Raises Malformed (with `status` where given) for anything outside RFC 9112 §5, and for obsolete folding
+    (§5.2).
     """
     if not block:
         return (), ()
@@ -122,7 +127,8 @@ def _offender(lines: list[bytes]) -> bytes:
 def make_index(fields: tuple[Field, ...]) -> dict[bytes, bytes]:
     """Lower-case name -> its values joined by b", " in order (RFC 9110 §5.3).
 
-    Set-Cookie is joined too although its grammar forbids reading that as a list: whoever needs its values walks the fields.
+    Set-Cookie is joined too although its grammar forbids reading that as a list: whoever needs its values
+    walks the fields.
     """
     index: dict[bytes, bytes] = {}
     for name, value in fields:
@@ -130,7 +136,7 @@ def make_index(fields: tuple[Field, ...]) -> dict[bytes, bytes]:
     return index
 
 
-# ---- lists, parameters, quoted strings ---------------------------------------------------------------------------------
+# ---- lists, parameters, quoted strings ---------------------------------------------------------------------
 
 _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]|\\.)*+"|")++', re.DOTALL)
 
@@ -138,7 +144,8 @@ _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]|\\.)*+"|")++', re.DOTALL)
 def split_list(value: bytes) -> list[bytes]:
     """The members of a comma-separated list, stripped, in order; empty ones dropped (RFC 9110 §5.6.1).
 
-    Commas in quoted strings do not split. A quote that never closes is an ordinary byte, so that it hides no comma.
+    Commas in quoted strings do not split. A quote that never closes is an ordinary byte, so that it hides no
+    comma.
     """
     if b'"' not in value:
         return [member for piece in value.split(b",") if (member := piece.strip(b" \t"))]
@@ -149,9 +156,11 @@ _SEMICOLON_PIECE = re.compile(rb'(?:[^";]++|"(?:[^"\\]|\\.)*+"|")++', re.DOTALL)
 
 
 def split_parameters(member: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """(what stands before the first ';', [(lower-case name, unquoted value)]) of a list member such as `gzip;q=0.5`.
+    """(what stands before the first ';', [(lower-case name, unquoted value)]) of a list member such as
+    `gzip;q=0.5`.
 
-    A parameter without '=' has the value b"" (RFC 9110 §5.6.6 wants one; the field's owner decides whether that matters).
+    A parameter without '=' has the value b"" (RFC 9110 §5.6.6 wants one; the field's owner decides whether
+    that matters).
     """
     head, *rest = [piece.strip(b" \t") for piece in _SEMICOLON_PIECE.findall(member)] or [b""]
     if member.lstrip(b" \t").startswith(b";"):
@@ -181,10 +190,11 @@ def quote(value: bytes) -> bytes:
 
 
 def directives(value: bytes) -> dict[bytes, bytes | None]:
-    """Cache-Control and its like: lower-case directive -> unquoted argument, or None where it has none (RFC 9111 §5.2).
+    """Cache-Control and its like: lower-case directive -> unquoted argument, or None where it has none (RFC
+    9111 §5.2).
 
-    Of a directive given twice the first stands (RFC 9111 §4.2.1 allows the first or the stale reading; caches that care for
-    the strictest reading walk `split_list` themselves).
+    Of a directive given twice the first stands (RFC 9111 §4.2.1 allows the first or the stale reading; caches
+    that care for the strictest reading walk `split_list` themselves).
     """
     found: dict[bytes, bytes | None] = {}
     for member in split_list(value):

@@ -1,12 +1,12 @@
 """Request heads: bytes to RequestLine and RequestBlock, remembered.
 
-Decides what a request says about itself: method, canonical target, host, framing of its body, persistence (RFC 9110, RFC 9112).
-Whatever could be read in two ways is refused, since the next hop may read it the other way. Must not know peers, routes, limits in
-time, or what answers a refusal.
+Decides what a request says about itself: method, canonical target, host, framing of its body, persistence
+(RFC 9110, RFC 9112). Whatever could be read in two ways is refused, since the next hop may read it the other
+way. Must not know peers, routes, limits in time, or what answers a refusal.
 
-Memory: a client sends the same block with each request, but its cookie is its own. So the lines that differ per client or
-per request (VOLATILE) are sliced out first, checked, and handed over beside the block; the block is shared by all clients who send
-the same other lines, and holds nothing of the volatile ones.
+Memory: a client sends the same block with each request, but its cookie is its own. So the lines that differ
+per client or per request (VOLATILE) are sliced out first, checked, and handed over beside the block; the
+block is shared by all clients who send the same other lines, and holds nothing of the volatile ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _LOWER = {spelling: name for name in VOLATILE for spelling in (name, name.title(
 
 
 class RequestLine:
-    """`GET /a?b HTTP/1.1`: version is 10 or 11; safe and idempotent say what RFC 9110 §9.2 says of the method."""
+    """`GET /a?b HTTP/1.1`: version is 10 or 11; safe and idempotent say what RFC 9110 §9.2 says of the
+    method."""
 
     __slots__ = ("idempotent", "method", "raw", "safe", "target", "version")
 
@@ -52,14 +53,16 @@ class RequestLine:
 
 
 class RequestBlock:
-    """The field section of a request without its volatile lines. Shared between requests: never change it, but for `derived`.
+    """The field section of a request without its volatile lines. Shared between requests: never change it,
+    but for `derived`.
 
     fields, lines  in order: (lower name, value) and the raw lines they stand in
     index          lower name -> values joined by b", "
     host           lower-case host[:port]; b"" only for HTTP/1.0 without Host
     length         bytes of the body by Content-Length, 0 if there is no body, -1 chunked
     connection     lower-case options of Connection
-    close          the connection ends after this request; keep_alive is its opposite (the version is counted in)
+    close          the connection ends after this request; keep_alive is its opposite (the version is counted
+                   in)
     expect         the client waits for 100 (Continue) before it sends its body
     upgrade        value of Upgrade, if Connection names it and the version allows it (RFC 9110 §7.8)
     size           bytes of memory this block is reckoned to hold
@@ -95,7 +98,8 @@ class RequestBlock:
         self.close = not self.keep_alive
         self.expect = _expect(index.get(b"expect"), version) and self.length != 0
         self.upgrade = index.get(b"upgrade") if version == 11 and b"upgrade" in options else None
-        self.size = 1200 + 6 * len(raw) + 400 * len(self.lines)  # about twice what parsing made: derived is counted in
+        # about twice what parsing made: derived is counted in
+        self.size = 1200 + 6 * len(raw) + 400 * len(self.lines)
         self.derived: object | None = None
 
 
@@ -103,7 +107,8 @@ _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
 def connection_options(value: bytes | None) -> frozenset[bytes]:
-    """The lower-case options of a Connection field (RFC 9110 §7.6.1); members that are no tokens name nothing and go."""
+    """The lower-case options of a Connection field (RFC 9110 §7.6.1); members that are no tokens name nothing
+    and go."""
     if value is None:
         return _NO_OPTIONS
     return frozenset(option.lower() for option in split_list(value) if is_token(option))
@@ -192,8 +197,9 @@ class RequestMemo:
         return line
 
     def block(self, raw: bytes, version: int) -> tuple[RequestBlock, tuple[Field, ...]]:
-        """(the block without volatile lines, the volatile fields in order) of the field section `raw`: b"" or CRLF and a line,
-        again and again, up to the CRLFCRLF that ends the head and without it. Raises Malformed: 400, 417, 431, 501."""
+        """(the block without volatile lines, the volatile fields in order) of the field section `raw`: b"" or
+        CRLF and a line, again and again, up to the CRLFCRLF that ends the head and without it. Raises
+        Malformed: 400, 417, 431, 501."""
         parts = _split_volatile(raw)
         if len(parts) == 1:
             volatile: tuple[Field, ...] = ()

@@ -1,9 +1,10 @@
 """Response heads: bytes to ResponseBlock, remembered.
 
-Decides what a response says about itself: status, framing, persistence (RFC 9112 §4, §6.3). Whatever is malformed is a 502. Must not
-know caching, backends, or the request but for its method.
+Decides what a response says about itself: status, framing, persistence (RFC 9112 §4, §6.3). Whatever is
+malformed is a 502. Must not know caching, backends, or the request but for its method.
 
-Memory: an object's head is the same each time but for Date and Age; those lines are sliced out and handed over beside the block.
+Memory: an object's head is the same each time but for Date and Age; those lines are sliced out and handed
+over beside the block.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ _LOWER = {spelling: name for name in VOLATILE for spelling in (name, name.title(
 
 
 class ResponseBlock:
-    """A response head without its Date and Age lines. Shared between responses: never change it, but for `derived`.
+    """A response head without its Date and Age lines. Shared between responses: never change it, but for
+    `derived`.
 
     status, reason, version   200, b"OK", 11 or 10
     fields, lines, index      as in RequestBlock
-    length                    by the fields alone: n, -1 chunked, -2 until close; `body_framing` adds what the request says
+    length                    by the fields alone: n, -1 chunked, -2 until close; `body_framing` adds what the
+                              request says
     connection                lower-case options of Connection
     close                     the connection is not used again; keep_alive is its opposite
     until_close               the body, if the request lets there be one, ends with the connection
@@ -73,7 +76,8 @@ class ResponseBlock:
 
 
 def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
-    """(version 10 | 11, status 100..999, reason) of a status line without its CRLF (RFC 9112 §4). Raises Malformed (502).
+    """(version 10 | 11, status 100..999, reason) of a status line without its CRLF (RFC 9112 §4). Raises
+    Malformed (502).
 
     The space before an empty reason may be missing: servers in use leave it out, and nothing can be misread.
     """
@@ -94,7 +98,8 @@ def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
 
 
 def body_framing(block: ResponseBlock, request_method: bytes) -> int:
-    """Bytes of the body that answers `request_method`, 0 for none, -1 chunked, -2 until close (RFC 9112 §6.3)."""
+    """Bytes of the body that answers `request_method`, 0 for none, -1 chunked, -2 until close (RFC 9112
+    §6.3)."""
     status = block.status
     if request_method == b"HEAD" or status < 200 or status == 204 or status == 304:
         return 0
@@ -118,8 +123,8 @@ class ResponseMemo:
         self._heads: Generations[ResponseBlock] = Generations(budget)
 
     def head(self, raw: bytes) -> tuple[ResponseBlock, tuple[Field, ...]]:
-        """(the block without Date and Age, those fields in order) of a whole head: status line and field lines joined by CRLF,
-        without the CRLFCRLF that ends it. Raises Malformed (502)."""
+        """(the block without Date and Age, those fields in order) of a whole head: status line and field
+        lines joined by CRLF, without the CRLFCRLF that ends it. Raises Malformed (502)."""
         parts = _split_volatile(raw)
         if len(parts) == 1:
             volatile: tuple[Field, ...] = ()

@@ -1,26 +1,35 @@
 """The request target in canonical form: what is keyed on and what is forwarded, decided once.
 
-Decides by RFC 9112 §3.2 (the four forms) and RFC 3986 §6.2.2 (hexadecimal digits in upper case, unreserved characters
-decoded, dot segments removed). Two spellings that RFC 3986 calls equivalent become the same bytes; %2F stays %2F, an empty
-query stays an empty query, and double slashes stay. Must not know routes, keys or query rules.
+Decides by RFC 9112 §3.2 (the four forms) and RFC 3986 §6.2.2 (hexadecimal digits in upper case, unreserved
+characters decoded, dot segments removed). Two spellings that RFC 3986 calls equivalent become the same bytes;
+%2F stays %2F, an empty query stays an empty query, and double slashes stay. Must not know routes, keys or
+query rules.
 """
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
+from itertools import product
 
 from cdnlab.wire.errors import Malformed, Why
 
 
 class Target:
-    """One request target. `form` is b"origin", b"absolute", b"authority" or b"asterisk"; `canonical` is path[?query] (or
-    the authority, or b"*"); `query` is None where there is no '?'; `authority` is the lower-case host[:port] or None."""
+    """One request target. `form` is b"origin", b"absolute", b"authority" or b"asterisk"; `canonical` is
+    path[?query] (or the authority, or b"*"); `query` is None where there is no '?'; `authority` is the
+    lower-case host[:port] or None."""
 
     __slots__ = ("authority", "canonical", "form", "path", "query", "raw")
 
     def __init__(
-        self, raw: bytes, form: bytes, path: bytes, query: bytes | None, authority: bytes | None, canonical: bytes
+        self,
+        raw: bytes,
+        form: bytes,
+        path: bytes,
+        query: bytes | None,
+        authority: bytes | None,
+        canonical: bytes,
     ) -> None:
         self.raw = raw
         self.form = form
@@ -30,31 +39,32 @@ class Target:
         self.canonical = canonical
 
 
-# RFC 3986 pchar and '/', plus '[' and ']' which browsers leave as they are (WHATWG URL) and nothing reads differently.
+# RFC 3986 pchar and '/', plus '[' and ']' which browsers leave as they are (WHATWG URL) and nothing reads
+# differently.
 _PATH_BYTES = b"%/:@!$&'()*+,;=-._~[]0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _QUERY_BYTES = _PATH_BYTES + b"?"
-# Not allowed in a URI, yet sent raw by browsers: they are encoded in the canonical form. A backslash only in the query: in a
-# path some servers read it as a slash.
+# Not allowed in a URI, yet sent raw by browsers: they are encoded in the canonical form. A backslash only in
+# the query: in a path some servers read it as a slash.
 _PATH_ENCODED = b"{}|^`"
 _QUERY_ENCODED = _PATH_ENCODED + b"\\"
 _UNRESERVED = frozenset(b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 _ESCAPE = re.compile(rb"%(..)?", re.DOTALL)
-_ESCAPES: dict[bytes, bytes] = {}  # b"2f" in any case -> b"%2F", b"7E" -> b"~"
-for _code in range(256):
-    for _digits in {b"%02x" % _code, b"%02X" % _code, (b"%02x" % _code).title(), (b"%02X" % _code).swapcase()}:
-        _ESCAPES[_digits] = bytes((_code,)) if _code in _UNRESERVED else b"%%%02X" % _code
-for _first in b"abcdefABCDEF":
-    for _second in b"abcdefABCDEF":
-        _ESCAPES[bytes((_first, _second))] = _ESCAPES[bytes((_first, _second)).upper()]
+_HEX = b"0123456789abcdefABCDEF"
+_ESCAPES = {  # two hexadecimal digits in any case -> what the escape becomes: b"2f" -> b"%2F", b"7E" -> b"~"
+    digits: bytes((code,)) if code in _UNRESERVED else b"%%%02X" % code
+    for digits in (bytes(pair) for pair in product(_HEX, _HEX))
+    for code in (int(digits, 16),)
+}
 _RAW_ENCODED = re.compile(rb"[{}|^`\\]")
 
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)", re.DOTALL)
 
 
 def parse_target(raw: bytes, method: bytes) -> Target:
-    """The Target of a request with `method`. Raises Malformed (400): wrong form for the method, a byte that needs encoding,
-    a broken escape, an authority that is not host[:port] (user information included, RFC 9110 §4.2.4)."""
+    """The Target of a request with `method`. Raises Malformed (400): wrong form for the method, a byte that
+    needs encoding, a broken escape, an authority that is not host[:port] (user information included, RFC 9110
+    §4.2.4)."""
     if method == b"CONNECT":
         return _authority_form(raw)
     if raw[:1] == b"/":
@@ -86,7 +96,8 @@ def _absolute_form(raw: bytes, method: bytes, authority: bytes, rest: bytes) -> 
 def _path_and_query(target: bytes) -> tuple[bytes, bytes | None]:
     path, mark, query = target.partition(b"?")
     path = _normal(path, _PATH_BYTES, _PATH_ENCODED)
-    if b"%00" in path:  # no file and no route has a NUL in its name; what is behind may cut the path there (nginx refuses too)
+    # no file and no route has a NUL in its name; what is behind may cut the path there (nginx refuses too)
+    if b"%00" in path:
         raise Malformed(Why.TARGET_ESCAPE, target)
     if b"/." in path:
         path = remove_dot_segments(path)
@@ -110,7 +121,8 @@ def _normal_escape(match: re.Match[bytes]) -> bytes:
 
 
 def remove_dot_segments(path: bytes) -> bytes:
-    """RFC 3986 §5.2.4 for a path that begins with '/': `/a/./b/../c` -> `/a/c`; never climbs above the root."""
+    """RFC 3986 §5.2.4 for a path that begins with '/': `/a/./b/../c` -> `/a/c`; never climbs above the
+    root."""
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for segment in segments:
@@ -130,8 +142,8 @@ _HOST = re.compile(rb"([0-9A-Za-z._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-
 def parse_host(value: bytes) -> bytes:
     """The lower-case host[:port] of a Host value or an authority. Raises Malformed (400).
 
-    Stricter than RFC 3986 §3.2.2: no percent-encoding, no sub-delims (no name in use has them, and a comma in a host reads as
-    two hosts elsewhere), no empty port, no IPvFuture, no zone.
+    Stricter than RFC 3986 §3.2.2: no percent-encoding, no sub-delims (no name in use has them, and a comma in
+    a host reads as two hosts elsewhere), no empty port, no IPvFuture, no zone.
     """
     match = _HOST.fullmatch(value)
     if match is None or (match[3] and int(match[3]) > 65535) or (match[2] and not _is_ipv6(match[2])):
