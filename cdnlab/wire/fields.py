@@ -76,7 +76,8 @@ def is_protected(name: bytes) -> bool:
 
 # ---- field lines -------------------------------------------------------------------------------------------
 
-_USUAL = b"""Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Origin Age
+_USUAL = b"""
+Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Origin Age
 Cache-Control Cache-Status Connection Content-Disposition Content-Encoding Content-Language Content-Length
 Content-Range Content-Security-Policy Content-Type DNT Date ETag Expect Expires Forwarded From Host If-Match
 If-Modified-Since If-None-Match If-Range If-Unmodified-Since Keep-Alive Last-Modified Link Location Origin
