@@ -46,6 +46,10 @@ function span(seconds) {
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
 }
+function ago(seconds) {
+  const s = Math.max(0, seconds);
+  return s < 90 ? `${Math.round(s)} s ago` : s < 5400 ? `${Math.round(s / 60)} min ago` : s < 129600 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86400)} d ago`;
+}
 const clock = (wall) => new Date(wall * 1000).toLocaleTimeString("en-GB");
 
 function set(element, text) { if (element.textContent !== text) element.textContent = text; }
@@ -142,8 +146,7 @@ function showVips(vips) {
     const facts = [];
     if (vip.standby.length) facts.push(`standby ${vip.standby.join(", ")}`);
     if (known(vip.token)) facts.push(`token ${vip.token}`);
-    line.append(facts.length ? ` · ${facts.join(" · ")}` : "");
-    item.append(line);
+    item.append(line, make("p", "quiet small", facts.join(" · ")));
     return item;
   }));
 }
@@ -192,7 +195,7 @@ function showRow(node, holder, against, now) {
   parts.path.setAttribute("d", SHAPES[shape]);
   set(parts.word, word);
   set(parts.reason, reason);
-  set(parts.since, known(node.since) ? `for ${span(now - node.since)}` : "");
+  set(parts.since, known(node.since) ? `${reason ? "· " : ""}${ago(now - node.since)}` : "");
   set(parts.passed, [...(against || [])].map(([why, by]) => `passed over by ${by.join(", ")}: ${why}`).join("; "));
   set(parts.connections, alive ? count(node.connections) : "–");
   const perSecond = alive ? node.requests?.per_second : null;
