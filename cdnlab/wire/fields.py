@@ -106,7 +106,9 @@ def parse_lines(block: bytes, status: int | None = None) -> tuple[tuple[bytes, .
     fields = []
     for line in lines:
         name, colon, value = line.partition(b":")
-        lower = known(name) or _checked_name(line, name, colon, status)
+        lower = known(name)
+        if lower is None or not colon:
+            lower = _checked_name(line, name, colon, status)
         fields.append((lower, value.strip(b" \t")))
     return tuple(lines), tuple(fields)
 

@@ -51,6 +51,21 @@ class Generations(Generic[T]):
         self.used += cost
 
 
+class LowerNames(dict[bytes, bytes]):
+    """Spelling -> lower-case name: the usual spellings of `names` are kept, any other is lowered each time
+    (kept, it would let clients fill the table)."""
+
+    __slots__ = ()
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        super().__init__(
+            (spelling, name) for name in names for spelling in (name, name.title(), name.upper())
+        )
+
+    def __missing__(self, spelling: bytes) -> bytes:
+        return spelling.lower()
+
+
 def volatile_splitter(names: Iterable[bytes]) -> Callable[[bytes], list[bytes]]:
     """A function that cuts a block at every well-formed line whose name is one of `names`, in any spelling.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from cdnlab.wire.errors import Malformed, Why
 from cdnlab.wire.fields import Field, is_token, make_index, parse_lines, split_list
 from cdnlab.wire.framing import CHUNKED, request_length
-from cdnlab.wire.memo import Generations, volatile_splitter
+from cdnlab.wire.memo import Generations, LowerNames, volatile_splitter
 from cdnlab.wire.target import Target, parse_host, parse_target
 
 VOLATILE: frozenset[bytes] = frozenset(
@@ -34,7 +34,7 @@ _KEPT_BLOCK = 8192  # bytes of a block that is still worth remembering
 _KNOWN_METHODS = SAFE | IDEMPOTENT | {b"POST", b"PATCH", b"CONNECT"}
 _VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 _split_volatile = volatile_splitter(sorted(VOLATILE))
-_LOWER = {spelling: name for name in VOLATILE for spelling in (name, name.title(), name.upper())}
+_lower = LowerNames(VOLATILE).__getitem__
 
 
 class RequestLine:
@@ -205,11 +205,12 @@ class RequestMemo:
             volatile: tuple[Field, ...] = ()
             key = raw
         elif len(parts) == 4:
-            name = parts[1]
-            volatile = ((_LOWER.get(name) or name.lower(), parts[2].rstrip(b" \t")),)
+            volatile = (
+                (_lower(parts[1]), parts[2].rstrip()),
+            )  # of what it strips only SP, HTAB can be there
             key = parts[0] + parts[3]
         else:
-            volatile = _volatile_fields(parts)
+            volatile = tuple([(_lower(parts[i]), parts[i + 1].rstrip()) for i in range(1, len(parts), 3)])
             key = b"".join(parts[::3])
         if version != 11:
             key = b"\0" + key  # no block begins so: the same lines mean something else in HTTP/1.0
@@ -235,12 +236,6 @@ class RequestMemo:
             if len(raw) <= _KEPT_BLOCK:
                 self._blocks.keep(key, block, block.size)
         return block
-
-
-def _volatile_fields(parts: list[bytes]) -> tuple[Field, ...]:
-    return tuple(
-        (name.lower(), value.rstrip(b" \t")) for name, value in zip(parts[1::3], parts[2::3], strict=True)
-    )
 
 
 def _line_cost(line: RequestLine) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from cdnlab.wire.errors import Malformed, Why
 from cdnlab.wire.fields import VALUE_BYTES, Field, make_index, parse_lines
 from cdnlab.wire.framing import CHUNKED, UNTIL_CLOSE, response_length
-from cdnlab.wire.memo import Generations, volatile_splitter
+from cdnlab.wire.memo import Generations, LowerNames, volatile_splitter
 from cdnlab.wire.request import HEADER_BYTES, HEADER_COUNT, connection_options
 
 VOLATILE: frozenset[bytes] = frozenset((b"date", b"age"))
@@ -21,7 +21,7 @@ _KEPT_HEAD = 8192  # bytes of a head that is still worth remembering
 
 _VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 _split_volatile = volatile_splitter(sorted(VOLATILE))
-_LOWER = {spelling: name for name in VOLATILE for spelling in (name, name.title(), name.upper())}
+_lower = LowerNames(VOLATILE).__getitem__
 
 
 class ResponseBlock:
@@ -130,14 +130,12 @@ class ResponseMemo:
             volatile: tuple[Field, ...] = ()
             key = raw
         elif len(parts) == 4:
-            name = parts[1]
-            volatile = ((_LOWER.get(name) or name.lower(), parts[2].rstrip(b" \t")),)
+            volatile = (
+                (_lower(parts[1]), parts[2].rstrip()),
+            )  # of what it strips only SP, HTAB can be there
             key = parts[0] + parts[3]
         else:
-            volatile = tuple(
-                (name.lower(), value.rstrip(b" \t"))
-                for name, value in zip(parts[1::3], parts[2::3], strict=True)
-            )
+            volatile = tuple([(_lower(parts[i]), parts[i + 1].rstrip()) for i in range(1, len(parts), 3)])
             key = b"".join(parts[::3])
         try:
             block = self._heads.young[key]
