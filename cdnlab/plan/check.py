@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from cdnlab.plan.errors import PlanError, did_you_mean
+from cdnlab.plan.errors import PlanError, did_you_mean, nearest
 from cdnlab.world.places import PLACES
 from cdnlab.world.prefixes import parse_prefix
 
@@ -24,50 +24,61 @@ _PLACE = re.compile(r"[a-z][a-z0-9]{1,15}")
 
 def check(topology: Topology) -> None:
     """Raise PlanError for the first disagreement, with the further ones in `more`."""
-    problems = list(_places(topology))
-    if not problems:  # all that follows may look places up
-        for rule in (_nodes, _addresses, _pools, _routes, _timing):
-            problems.extend(rule(topology))
+    rules = (_default_place, _places, _prefixes, _nodes, _addresses, _pools, _routes, _timing)
+    problems = [problem for rule in rules for problem in rule(topology)]
     if problems:
         first, *more = problems
         raise PlanError(first.problem, first.where, first.remedy, more)
 
 
+def _default_place(topology: Topology) -> Iterator[PlanError]:
+    yield from _known_place(topology, topology.default_place, "default_place")
+
+
 def _places(topology: Topology) -> Iterator[PlanError]:
-    owners: dict[tuple[int, int, int], str] = {}
     for code, spec in topology.places.items():
         where = f"places.{code}"
         if not _PLACE.fullmatch(code) or code in RESERVED_PLACES:
             yield PlanError(
                 f'"{code}" can\'t name a place', where, "use 2 to 16 lower-case letters and digits"
             )
-        if code not in PLACES and (spec.latitude is None or spec.longitude is None):
-            close = did_you_mean(code, PLACES)
-            hint = close if close.startswith("did you") else "give latitude and longitude"
-            yield PlanError(f'"{code}" is no shipped place and has no position', where, hint)
-    for code in {**PLACES, **topology.places}:
-        given = topology.places.get(code)
-        own = given.prefixes if given is not None else None
-        for index, prefix in enumerate(
-            PLACES[code].prefixes if own is None and code in PLACES else own or ()
-        ):
+        elif code not in PLACES and (spec.latitude is None or spec.longitude is None):
+            close = nearest(code, PLACES)
+            hint = f', or did you mean "{close}"?' if close else ""
+            yield PlanError("a new place needs a position", where, f"give it latitude and longitude{hint}")
+
+
+def _prefixes(topology: Topology) -> Iterator[PlanError]:
+    own = {code: spec.prefixes for code, spec in topology.places.items() if spec.prefixes is not None}
+    shipped = {code: place.prefixes for code, place in PLACES.items() if code not in own}
+    owners = {parse_prefix(prefix): code for code, prefixes in shipped.items() for prefix in prefixes}
+    for code, prefixes in own.items():
+        for index, prefix in enumerate(prefixes):
             where = f"places.{code}.prefixes[{index}]"
             try:
                 owner = owners.setdefault(parse_prefix(prefix), code)
             except ValueError as error:
-                yield PlanError(f'"{prefix}" is no prefix ({error})', where, "write such as 127.99.1.0/24")
+                yield PlanError(f"this is no prefix: {error}", where, "write such as 127.99.1.0/24")
                 continue
             if owner != code:
-                yield PlanError(
-                    f"{prefix} already belongs to {owner}", where, "give each prefix to one place"
-                )
-    yield from _known_place(topology, topology.default_place, "default_place")
+                remedy = "give each prefix to one place"
+                yield PlanError(f"{prefix} already belongs to {owner}", where, remedy)
 
 
 def _known_place(topology: Topology, code: str | None, where: str) -> Iterator[PlanError]:
-    known = {**PLACES, **topology.places}
-    if code is not None and code not in known:
-        yield PlanError(f'there is no place "{code}"', where, did_you_mean(code, known))
+    if code is not None and code not in PLACES and code not in topology.places:
+        yield PlanError(f'there is no place "{code}"', where, meant_place(topology, code))
+
+
+def meant_place(topology: Topology, word: str) -> str:
+    """The remedy for an unknown place: the code nearest to `word`, or to the city or country it names."""
+    codes = (*PLACES, *(code for code in topology.places if code not in PLACES))
+    names = {name.lower(): place.code for place in PLACES.values() for name in (place.country, place.city)}
+    close = nearest(word, codes) or names.get(nearest(word, names) or "")
+    if close is None:
+        return did_you_mean(word, codes)
+    city = PLACES[close].city if close in PLACES else topology.places[close].city
+    return f'did you mean "{close}"{f" ({city})" if city else ""}?'
 
 
 def _nodes(topology: Topology) -> Iterator[PlanError]:

@@ -15,6 +15,27 @@ from pydantic_core import ErrorDetails
 
 from cdnlab.plan.errors import PlanError, did_you_mean
 
+_WORDS = {
+    "greater_than_equal": "{given!r} is too small, it must be at least {ge:g}",
+    "greater_than": "{given!r} is too small, it must be more than {gt:g}",
+    "less_than_equal": "{given!r} is too large, it must be at most {le:g}",
+    "less_than": "{given!r} is too large, it must be less than {lt:g}",
+    "string_pattern_mismatch": "{given!r} is not understood",
+    "too_short": "it is empty",
+    "int_parsing": "{given!r} is not a whole number",
+    "int_type": "{given!r} is not a whole number",
+    "int_from_float": "{given!r} is not a whole number",
+    "float_parsing": "{given!r} is not a number",
+    "float_type": "{given!r} is not a number",
+    "bool_parsing": "{given!r} is neither on nor off",
+    "bool_type": "{given!r} is neither on nor off",
+    "string_type": "{given!r} is not text",
+    "dict_type": "{given!r} stands where keys with values belong",
+    "model_type": "{given!r} stands where keys with values belong",
+    "tuple_type": "{given!r} stands where a list belongs",
+}
+"""Pydantic's kinds of error, as this format's authors would say it; others keep pydantic's words."""
+
 SHOWN = 5
 """Complaints told at once; a person repairs the first few and runs again."""
 
@@ -23,8 +44,9 @@ Loc = tuple[int | str, ...]
 
 def explain(error: ValidationError, model: type[BaseModel]) -> PlanError:
     """All of `error`, which arose from reading a `model`, as one PlanError; `where` is the path in it."""
+    details = error.errors()
     told = [
-        _explain(detail, model) for detail in error.errors() if detail["type"] != "default_factory_not_called"
+        _explain(detail, model) for detail in sorted(details, key=_rank) if not _consequence(detail, details)
     ]
     first, rest = told[0], told[1:SHOWN]
     if len(told) > SHOWN:
@@ -44,17 +66,23 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> PlanError:
         hint = did_you_mean(given, options)
         remedy = hint if hint.startswith("did") else ""
         return PlanError(f'"{given}" is not one of {", ".join(options)}', path(loc), remedy)
-    return PlanError(_problem(detail), path(loc), _remedy(model, loc))
+    if kind in _WORDS:
+        limits = {"given": given, **detail.get("ctx", {})}
+        return PlanError(_WORDS[kind].format(**limits), path(loc), _remedy(model, loc))
+    text = str(detail["ctx"]["error"]) if kind == "value_error" else detail["msg"]
+    return PlanError(text if repr(given) in text else f"{given!r} is refused: {text}", path(loc))
 
 
-def _problem(detail: ErrorDetails) -> str:
-    given, text = detail["input"], detail["msg"]
-    if detail["type"] == "value_error":
-        text = str(detail["ctx"]["error"])
-    text = text[:1].lower() + text[1:]
-    if repr(given) in text or isinstance(given, (dict, list, tuple)):
-        return text
-    return f"{given!r} is refused: {text}"
+def _rank(detail: ErrorDetails) -> int:
+    """Unknown keys first: what is missing is often there under a wrong name."""
+    return 0 if detail["type"] == "extra_forbidden" else 1
+
+
+def _consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether a complaint only follows from another: a default that couldn't be made, a list now too short."""
+    loc = detail["loc"]
+    deeper = any(other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details)
+    return detail["type"] == "default_factory_not_called" or (detail["type"] == "too_short" and deeper)
 
 
 def _remedy(model: type[BaseModel], loc: Loc) -> str:
@@ -63,7 +91,7 @@ def _remedy(model: type[BaseModel], loc: Loc) -> str:
     if field is None or not field.description:
         return ""
     name = next(step for step in reversed(loc) if isinstance(step, str))
-    return f"{name}: {field.description}"
+    return f"{name} is: {field.description}"
 
 
 def path(loc: Loc) -> str:

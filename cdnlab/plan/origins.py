@@ -17,11 +17,15 @@ from cdnlab.plan.units import parse_host
 _SCHEMES = {"http": 80, "https": 443}
 
 
-def parse_origins(urls: Sequence[str], place: str | None, *, stem: str = "origin") -> list[BackendSpec]:
-    """Backends `origin-1`, `origin-2`, … at `place`, one per URL; PlanError names the first bad one."""
+def parse_origins(urls: Sequence[str], place: str | None) -> list[BackendSpec]:
+    """Backends `origin-1`, `origin-2`, … at `place`, one per URL; PlanError names the first bad one.
+
+    place: a code; None or "none" is no place, and so no distance.
+    """
+    place = None if place == "none" else place
     if not urls:
         raise PlanError("no origin is given", "--origin", "give a URL such as http://127.0.0.1:3000")
-    return [parse_origin(url, f"{stem}-{number}", place) for number, url in enumerate(urls, 1)]
+    return [parse_origin(url, f"origin-{number}", place) for number, url in enumerate(urls, 1)]
 
 
 def parse_origin(url: str, name: str, place: str | None) -> BackendSpec:

@@ -9,9 +9,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from cdnlab.plan.units import Address, AdminAddress, Duration, Host, Name, Size, StatusRange
+from cdnlab.plan.units import (
+    Address,
+    AdminAddress,
+    Duration,
+    Host,
+    Name,
+    Size,
+    StatusRange,
+    StoreUrl,
+    UrlPath,
+)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -65,11 +75,11 @@ class Clients(Section):
 class Ports(Section):
     """Where nodes and VIPs listen, unless a node or VIP has a port of its own. 0 asks for a free one."""
 
-    base: int = setting(8080, "HTTP.", "port", ge=0, le=65535)
-    tcp: int = derived(1, "TCP through the balancer at layer 4.")
-    udp: int = derived(2, "UDP through the balancer at layer 4.")
-    page: int = derived(1020, "The lab's web page.")
-    admin: int = derived(1021, "Each node's admin API, on the node's own address.")
+    base: int = setting(8080, "The port for HTTP.", "port", ge=0, le=65535)
+    tcp: int = derived(1, "The port for TCP through the balancer at layer 4.")
+    udp: int = derived(2, "The port for UDP through the balancer at layer 4.")
+    page: int = derived(1020, "The port of the lab's web page.")
+    admin: int = derived(1021, "The port of each node's admin API, on the node's own address.")
 
     @property
     def data(self) -> int:
@@ -130,13 +140,17 @@ class NodeSpec(Section):
 
     tier: Literal["lb", "edge", "origin"] = Field(description="What it does.")
     place: str | None = setting(
-        None, "The code of its place. Balancers have none: they stand where the client stands.", "place"
+        None,
+        "The code of its place. One without stands where its client stands, as every balancer does.",
+        "place",
     )
     address: Address = Field(
         description="The address it listens on, and connects from.", json_schema_extra={"unit": "IP address"}
     )
-    data_port: int | None = setting(None, "HTTP; by default ports.base.", "port", ge=0, le=65535)
-    admin_port: int | None = setting(None, "Its admin API; by default ports.admin.", "port", ge=0, le=65535)
+    data_port: int | None = setting(None, "Its port for HTTP; by default ports.base.", "port", ge=0, le=65535)
+    admin_port: int | None = setting(
+        None, "The port of its admin API; by default ports.admin.", "port", ge=0, le=65535
+    )
     admin_address: AdminAddress | None = setting(
         None, "Where its admin API listens; by default its address. `off`: it has none.", "IP address"
     )
@@ -150,7 +164,7 @@ class HealthSpec(Section):
         "`alive` asks our own nodes about themselves; `http` asks for `path`; `tcp` connects; "
         "`none` never asks. By default `alive` for a tier, `tcp` for listed backends.",
     )
-    path: str = setting("/", "What `http` asks for.", pattern=r"^/[!-~]*$")
+    path: UrlPath = setting("/", "What `http` asks for.")
     host: Host | None = setting(
         None, "The Host `http` sends; by default the pool's origin_host, else the backend."
     )
@@ -218,6 +232,14 @@ class PoolSpec(Section):
         None, "The X-Forwarded-Proto its backends receive, for applications that redirect to HTTPS."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_of_check(cls, data: Any) -> Any:
+        """Settings for the checks that leave their kind open get the kind that fits the backends."""
+        if not isinstance(data, dict) or not isinstance(data.get("health"), dict) or "kind" in data["health"]:
+            return data
+        return {**data, "health": {**data["health"], "kind": "alive" if data.get("tier") else "tcp"}}
+
 
 class RouteSpec(Section):
     """Which requests go to which pool: the most exact host first, then the longest path."""
@@ -227,7 +249,7 @@ class RouteSpec(Section):
         "Exactly this host, or `*.example.com` for any below it; without one, any host.",
         pattern=r"^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$",
     )
-    path: str = setting("/", "The path, or a path it lies under.", pattern=r"^/[!-~]*$")
+    path: UrlPath = setting("/", "The path, or a path it lies under.")
     pool: str = Field(description="The pool that serves it.", json_schema_extra={"unit": "pool"})
 
 
@@ -236,12 +258,12 @@ class EdgeSpec(Section):
 
     pool: str = setting("origins", "The pool they fetch from.", "pool")
     memory: Size = setting(
-        "256MiB", "What one edge may store in memory.", "bytes", ge=MIB, validate_default=True
+        "256MiB", "What one edge may store in memory; 0 stores nothing.", "bytes", ge=0, validate_default=True
     )
     object_max: Size = Field(
         default_factory=lambda data: data["memory"] // 8,
         description="A larger response is passed on and not stored. HAProxy: a 256th of the memory.",
-        ge=KIB,
+        ge=0,
         json_schema_extra={"unit": "bytes", "default_text": "memory / 8"},
     )
     variants_max: int = setting(
@@ -266,11 +288,8 @@ class EdgeSpec(Section):
 class StoreSpec(Section):
     """The Redis-protocol server that leases, replicates and broadcasts. Requests never wait for it."""
 
-    url: str | None = setting(
-        None,
-        "Without one the lab starts an embedded server on a socket in its state directory.",
-        "URL",
-        pattern=r"^(redis|rediss|unix|redis\+sentinel)://.+$",
+    url: StoreUrl | None = setting(
+        None, "Without one the lab starts an embedded server on a socket in its state directory.", "URL"
     )
 
 

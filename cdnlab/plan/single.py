@@ -31,14 +31,13 @@ def single_edge(
     origin_place: the code of the place the origins stand at, felt as distance; None or "none" is no distance.
     admin: host:port, "off", or None for the default. PlanError for whatever doesn't parse.
     """
-    place = None if origin_place == "none" else origin_place
-    backends = [backend.model_dump(exclude_unset=True) for backend in parse_origins(origins, place)]
+    backends = [backend.model_dump(exclude_unset=True) for backend in parse_origins(origins, origin_place)]
     pool = {"backends": backends, "origin_host": origin_host, "forwarded_proto": forwarded_proto}
     edge = {"memory": memory} if memory is not None else {}
     return Topology.build(
         {
             **_alone(name, "edge", listen, admin),
-            "distance": {"enabled": place is not None},
+            "distance": {"enabled": "place" in backends[0]},
             "vips": [],
             "pools": {"origins": pool},
             "edge": edge,
@@ -54,7 +53,7 @@ def single_lb(
     algorithm: str = "round_robin",
     admin: str | None = None,
 ) -> Topology:
-    """One balancer at `listen` (host:port) before `backends` (host:port or URLs); the rest as single_edge's."""
+    """One balancer at `listen` (host:port) before `backends` (host:port or URLs); else as single_edge."""
     host, port = split_address(listen, "--listen")
     servers = [_server(backend, number) for number, backend in enumerate(backends, 1)]
     return Topology.build(

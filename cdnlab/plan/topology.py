@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cdnlab.plan.bounds import Limits, UpstreamSpec
-from cdnlab.plan.check import check
+from cdnlab.plan.check import check, meant_place
 from cdnlab.plan.errors import PlanError, did_you_mean
 from cdnlab.plan.explain import explain
 from cdnlab.plan.origins import parse_origins
@@ -188,7 +188,9 @@ class Topology(Section):
 
     def place(self, code: str) -> Place:
         """The place with this code; PlanError names the nearest."""
-        return _named(self.all_places, code, "place", "places")
+        if code not in self.all_places:
+            raise PlanError(f'there is no place "{code}"', "places", meant_place(self, code))
+        return self.all_places[code]
 
     def place_codes(self) -> tuple[str, ...]:
         """Every place a client can stand at: the label set of metrics by place."""
@@ -205,7 +207,7 @@ class Topology(Section):
         )
 
     def client_address(self, code: str) -> str:
-        """An address to be a client at this place: .100 of its first IPv4 prefix (the last if it is small)."""
+        """An address to be a client at this place: .100 of its first IPv4 prefix (or its last)."""
         for prefix in self.place(code).prefixes:
             network = ip_network(prefix)
             if isinstance(network, IPv4Network):
@@ -236,24 +238,22 @@ class Topology(Section):
         forwarded_proto: str | None = None,
         origin_place: str | None = None,
     ) -> Topology:
-        """The same network before other origins: the edges' pool holds `urls`, the topology's own origins go.
+        """The same network before other origins: they take the place of the topology's own in every pool.
 
-        origin_place: the code of the place they stand at; None puts them at no distance.
+        origin_place: the code of the place they stand at; None or "none" puts them at no distance.
         PlanError for a URL that doesn't parse, an unknown place, or no URL at all.
         """
-        pool: dict[str, Any] = {
-            "algorithm": self.pools[self.edge.pool].algorithm,
-            "inner": self.pools[self.edge.pool].inner,
-            "backends": [
-                backend.model_dump(exclude_unset=True) for backend in parse_origins(urls, origin_place)
-            ],
-            "origin_host": origin_host,
-            "forwarded_proto": forwarded_proto,
+        given = {"origin_host": origin_host, "forwarded_proto": forwarded_proto}
+        change: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        change["backends"] = [
+            spec.model_dump(exclude_unset=True) for spec in parse_origins(urls, origin_place)
+        ]
+        nodes = {name: node for name, node in self.nodes.items() if node.tier != "origin"}
+        pools = {
+            name: _foreign(pool, change) if pool.tier == "origin" or name == self.edge.pool else pool
+            for name, pool in self.pools.items()
         }
-        rest = self.model_dump(exclude_unset=True)
-        nodes = {name: node for name, node in rest["nodes"].items() if node["tier"] != "origin"}
-        pools = {name: spec for name, spec in rest["pools"].items() if spec.get("tier") != "origin"}
-        return self._with(nodes=nodes, pools={**pools, self.edge.pool: pool})
+        return self._with(nodes=_plain(nodes), pools=_plain(pools))
 
     def _with(self, **sections: Any) -> Topology:
         """Through the whole check again: a copy would keep what was computed from the old sections."""
@@ -262,11 +262,25 @@ class Topology(Section):
     def dump(self) -> str:
         """YAML that load() reads back equal: what was set, and nothing that was not."""
         data = self.model_dump(mode="json", exclude_unset=True)
-        return yaml.dump(data, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=110)
+        return yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _dumper() -> Any:
-    return getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def _plain(sections: Mapping[str, Section | dict[str, Any]]) -> dict[str, Any]:
+    return {
+        name: section.model_dump(exclude_unset=True) if isinstance(section, Section) else section
+        for name, section in sections.items()
+    }
+
+
+def _foreign(pool: PoolSpec, change: Mapping[str, Any]) -> dict[str, Any]:
+    """`pool` with backends that aren't ours: those can't be asked about themselves."""
+    spec = {name: value for name, value in pool.model_dump(exclude_unset=True).items() if name != "tier"}
+    if pool.health.kind == "alive":
+        spec["health"] = {**spec.get("health", {}), "kind": "tcp"}
+    return {**spec, **change}
 
 
 def _named(table: Mapping[str, Entry], name: str, kind: str, where: str) -> Entry:

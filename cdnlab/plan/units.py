@@ -21,6 +21,8 @@ _DURATIONS = {"": 1.0, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0,
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(?:\.{_LABEL})*\.?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_STORE = re.compile(r"(redis|rediss|unix|redis\+sentinel)://\S+")
+_PATH = re.compile(r"/[!-~]*")
 _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?")
 
 
@@ -82,6 +84,24 @@ def parse_host(value: object) -> object:
     return value.lower()
 
 
+def parse_store_url(value: object) -> object:
+    """The URL of a Redis-protocol server. Raises ValueError."""
+    if not isinstance(value, str) or not _STORE.fullmatch(value):
+        _refuse(
+            "store",
+            value,
+            "is not the URL of a store; write redis://, rediss://, unix:// or redis+sentinel://…",
+        )
+    return value
+
+
+def parse_url_path(value: object) -> object:
+    """An absolute path. Raises ValueError."""
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
+        _refuse("path", value, "is not a path; begin it with a slash, and percent-encode what is not ASCII")
+    return value
+
+
 def parse_name(value: object) -> object:
     """A name for a node, pool, VIP or backend: it stands in Via, metrics and tables. Raises ValueError."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
@@ -108,6 +128,8 @@ Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_ty
 Address = Annotated[str, BeforeValidator(parse_address, json_schema_input_type=str)]
 AdminAddress = Annotated[str, BeforeValidator(parse_admin_address, json_schema_input_type=str)]
 Host = Annotated[str, BeforeValidator(parse_host, json_schema_input_type=str)]
+StoreUrl = Annotated[str, BeforeValidator(parse_store_url, json_schema_input_type=str)]
+UrlPath = Annotated[str, BeforeValidator(parse_url_path, json_schema_input_type=str)]
 Name = Annotated[str, BeforeValidator(parse_name, json_schema_input_type=str)]
 StatusRange = Annotated[
     tuple[int, int],
