@@ -1,0 +1,95 @@
+"""Who the client is, and where it stands: the one place that reads the fields that claim it.
+
+A claim counts only from whom it may come. `Cdnlab-Place` is a balancer's word to an edge and counts from trusted
+peers; `Cdnlab-From` and the host `<place>.localhost` are a person's wish and count where the topology lets clients
+choose. X-Forwarded-For counts from trusted peers, read from the right up to the first address that is not trusted.
+Must not know sockets or routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cdnlab.wire.fields import Field
+
+PLACE_FIELD = b"cdnlab-place"
+FROM_FIELD = b"cdnlab-from"
+
+#: Inputs that change what an origin answers but stand in no cache key (the classic ways to poison one): they are
+#: removed when they come from a client. X-Forwarded-For, -Proto and -Host are written anew instead.
+UNKEYED: frozenset[bytes] = frozenset(
+    b"""x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-scheme x-forwarded-ssl x-forwarded-server
+    x-forwarded-prefix x-forwarded-path x-original-url x-original-uri x-original-host x-rewrite-url x-host
+    x-http-method x-http-method-override x-method-override x-http-host-override forwarded x-real-ip true-client-ip
+    cf-connecting-ip x-client-ip x-cluster-client-ip front-end-https x-url-scheme""".split()
+)
+
+#: Our own fields: dropped from whoever may not send them, and never passed to origins that are not ours.
+OWN: frozenset[bytes] = frozenset((PLACE_FIELD, FROM_FIELD, b"cdnlab-explain", b"cdnlab-hop"))
+
+
+class Claims:
+    """What one header block says about where its client stands. Remembered with the block."""
+
+    __slots__ = ("asserted", "chosen", "host")
+
+    def __init__(self, asserted: str, chosen: str, host: bytes) -> None:
+        self.asserted = asserted
+        """The place that a balancer says, or ""; counts only from a trusted peer."""
+        self.chosen = chosen
+        """The place that the client wishes to stand at, or ""."""
+        self.host = host
+        """The host without the place in it."""
+
+
+def claims(index: Mapping[bytes, bytes], host: bytes, places: frozenset[str], may_choose: bool) -> Claims:
+    """Read the claims of a block. `host` is lower-case and may bear a port; unknown places claim nothing."""
+    asserted = index.get(PLACE_FIELD, b"").decode("latin-1").lower()
+    if asserted not in places:
+        asserted = ""
+    chosen = ""
+    if may_choose:
+        name, dot, rest = host.partition(b".")
+        if dot and (rest == b"localhost" or rest.startswith(b"localhost:")):
+            label = name.decode("latin-1")
+            if label in places:
+                chosen, host = label, rest
+        wished = index.get(FROM_FIELD, b"").decode("latin-1").lower()
+        if wished in places:
+            chosen = wished
+    return Claims(asserted, chosen, host)
+
+
+def place_of(claim: Claims, home: str, trusted: bool) -> str:
+    """Where the client of one request stands. A trusted peer's word is about its own client, so it comes first."""
+    if trusted and claim.asserted:
+        return claim.asserted
+    return claim.chosen or home
+
+
+def client_address(
+    peer: str, trusted_peer: bool, forwarded_for: bytes | None, trusted: frozenset[str]
+) -> str:
+    """The client's address: `peer`, or, where the peer is trusted, the rightmost X-Forwarded-For member that is not."""
+    if not trusted_peer or not forwarded_for:
+        return peer
+    address = peer
+    for member in reversed(forwarded_for.split(b",")):
+        address = member.strip().decode("latin-1")
+        if address not in trusted:
+            return address if _plausible(address) else peer
+    return address if _plausible(address) else peer
+
+
+def forwarded_for(peer: str, trusted_peer: bool, volatile: tuple[Field, ...]) -> bytes:
+    """The X-Forwarded-For value to send on: the chain of a trusted peer with that peer appended, else the peer."""
+    own = peer.encode("ascii", "replace")
+    if not trusted_peer:
+        return own
+    chain = [value for name, value in volatile if name == b"x-forwarded-for" and value]
+    return b", ".join([*chain, own])
+
+
+def _plausible(address: str) -> bool:
+    """Whether it can be an IP address at all: what is shown and counted must not be a stranger's prose."""
+    return 0 < len(address) <= 45 and not address.strip("0123456789abcdefABCDEF.:")

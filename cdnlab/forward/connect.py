@@ -1,0 +1,174 @@
+"""Connections to backends: which source address, which link, which TLS; opened in time or not at all.
+
+Decides how a backend is reached and keeps the idle connections of this node. It must not know requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+from cdnlab.net import link
+from cdnlab.net.client import Upstream
+from cdnlab.net.idle import IdleList
+from cdnlab.net.timers import Sweep
+from cdnlab.plan.topology import UpstreamSpec
+from cdnlab.pool.backend import Backend
+from cdnlab.pool.reasons import Reason
+from cdnlab.wire.response import ResponseMemo
+
+#: Linux: choose the port at connect, so that one source address serves 28,000 connections to *each* backend.
+IP_BIND_ADDRESS_NO_PORT = 24
+
+
+class ConnectFailed(Exception):
+    """A backend could not be reached. `reason` is why it is passed over, `detail` is for the operator."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Connector:
+    """Opens and keeps this node's upstream connections."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sweep: Sweep,
+        spec: UpstreamSpec,
+        *,
+        source_address: str | None = None,
+        round_trip: Callable[[str, str], float] | None = None,
+        window: int = 262144,
+        memo: ResponseMemo | None = None,
+    ) -> None:
+        """`source_address`: what to connect from, None for the kernel's choice. `round_trip(a, b)`: seconds between
+        two places, None where distance is off."""
+        self.loop = loop
+        self.sweep = sweep
+        self.spec = spec
+        self.source_address = source_address
+        self.round_trip = round_trip
+        self.window = window
+        self.memo = memo or ResponseMemo()
+        self.opened = 0
+        self.failed = 0
+        self._tls: ssl.SSLContext | None = None
+        self._lists: list[IdleList] = []
+
+    def idle(self, backend: Backend, place: str) -> IdleList:
+        """The idle connections to `backend` for requests from `place`; one list for all where distance is off."""
+        key = place if self.round_trip is not None and backend.place else ""
+        lists = cast("dict[str, IdleList] | None", backend.idle)
+        if lists is None:
+            lists = backend.idle = {}
+        found = lists.get(key)
+        if found is None:
+            spec = self.spec
+            found = lists[key] = IdleList(
+                keep=spec.idle_timeout, most=spec.idle_per_backend, reuse_unsafe_max=spec.reuse_unsafe_max
+            )
+            self._lists.append(found)
+        return found
+
+    async def connect(self, backend: Backend, place: str) -> Upstream:
+        """A new connection to `backend` as felt from `place`. Raises ConnectFailed."""
+        try:
+            async with asyncio.timeout(self.spec.connect_timeout):
+                upstream = await self._open(backend, place)
+        except TimeoutError:
+            self.failed += 1
+            raise ConnectFailed(
+                Reason.TIMED_OUT, f"no connection within {self.spec.connect_timeout:g} s"
+            ) from None
+        except ssl.SSLError as error:
+            self.failed += 1
+            raise ConnectFailed(Reason.CONNECT_FAILED, f"TLS: {error.reason or error}") from None
+        except OSError as error:
+            self.failed += 1
+            raise ConnectFailed(Reason.CONNECT_FAILED, error.strerror or str(error)) from None
+        self.opened += 1
+        return upstream
+
+    async def _open(self, backend: Backend, place: str) -> Upstream:
+        home = self.idle(backend, place)
+        upstream = Upstream(self.memo, self.sweep, home, self.spec.response_timeout)
+        rtt = 0.0
+        if self.round_trip is not None and backend.place and place:
+            rtt = self.round_trip(place, backend.place)
+        context = self._context() if backend.tls else None
+        sock = await self._connected_socket(backend)
+        try:
+            await link.attach(
+                self.loop,
+                upstream,
+                sock,
+                rtt=rtt,
+                window=self.window,
+                tls=context,
+                server_name=backend.server_name if context else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return upstream
+
+    async def _connected_socket(self, backend: Backend) -> socket.socket:
+        if backend.unix is not None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            address: tuple[str, int] | str = backend.unix
+        else:
+            infos = await self._addresses(backend)
+            return await self._first_that_answers(infos)
+        return await self._connect_socket(sock, address)
+
+    async def _addresses(self, backend: Backend) -> list[tuple[int, tuple[str, int]]]:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.inet_pton(family, backend.host)
+            except OSError:
+                continue
+            return [(family, (backend.host, backend.port))]
+        found = await self.loop.getaddrinfo(backend.host, backend.port, type=socket.SOCK_STREAM)
+        return [(info[0], cast("tuple[str, int]", info[4][:2])) for info in found]
+
+    async def _first_that_answers(self, addresses: list[tuple[int, tuple[str, int]]]) -> socket.socket:
+        error: OSError = OSError("the name has no address")
+        for family, address in addresses:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                return await self._connect_socket(sock, address)
+            except OSError as failed:
+                error = failed
+        raise error
+
+    async def _connect_socket(self, sock: socket.socket, address: tuple[str, int] | str) -> socket.socket:
+        try:
+            sock.setblocking(False)
+            if sock.family == socket.AF_INET and self.source_address is not None:
+                try:
+                    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                except OSError:
+                    pass  # not Linux: the port is chosen at bind
+                sock.bind((self.source_address, 0))
+            await self.loop.sock_connect(sock, address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for idle in self._lists:
+            idle.close()

@@ -1,0 +1,489 @@
+"""One exchange with an upstream: candidates in order, connect, send, retry where that is safe, relay.
+
+Used by the balancer and by the edge. Decides when a request may be sent a second time; it must not know what a
+response means to a cache, nor routes.
+
+When may a request be sent again (RFC 9110 §9.2.2, RFC 9112 §9.3.1)?
+
+    the response's head has been forwarded       never
+    nothing of it was handed to the kernel       always
+    the method is not idempotent                 no: the backend may have acted
+    its body lies whole in the replay buffer     yes, if the retry budget allows
+    otherwise                                    no: the body cannot be had again
+
+A connection that was idle and is found closed before a byte of the response came is no verdict on its backend: it is
+tried once more on a fresh connection to the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from cdnlab.forward.connect import ConnectFailed, Connector
+from cdnlab.net.client import Broken, Upstream
+from cdnlab.net.clock import now
+from cdnlab.net.tasks import spawn
+from cdnlab.pool.backend import Backend
+from cdnlab.pool.budget import RetryBudget
+from cdnlab.pool.pool import Pool
+from cdnlab.pool.reasons import Reason
+
+if TYPE_CHECKING:
+    from cdnlab.net.exchange import Exchange
+    from cdnlab.wire.fields import Field
+    from cdnlab.wire.response import ResponseBlock
+
+#: Seconds to wait for a backend's 100 (Continue) before the body is sent anyway (curl waits 1 s).
+EXPECT_TIMEOUT = 1.0
+
+
+class OutRequest:
+    """What is sent to a backend. `head` is complete: request line, fields, framing, blank line."""
+
+    __slots__ = ("body", "expect", "head", "idempotent", "method", "place")
+
+    def __init__(
+        self, method: bytes, head: bytes, *, place: str, idempotent: bool, body: int = 0, expect: bool = False
+    ) -> None:
+        self.method = method
+        self.head = head
+        self.place = place
+        self.idempotent = idempotent
+        self.body = body
+        """0 none, n bytes, -1 chunked."""
+        self.expect = expect
+        """The client waits for 100 (Continue), and the head says so."""
+
+
+class Failure:
+    """Why there is no (whole) response. `status` is what a gateway answers (RFC 9110 §15.6.3 to §15.6.5)."""
+
+    __slots__ = ("backend", "detail", "reason", "status")
+
+    def __init__(self, status: int, reason: Reason, backend: str, detail: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.backend = backend
+        """The last backend tried, "" if none was."""
+        self.detail = detail
+        """For the operator's log; may name addresses, so it is never sent to a client."""
+
+
+class ForwardSink(Protocol):
+    """Takes the response."""
+
+    def forward_interim(self, raw: bytes) -> None:
+        """A whole 1xx head, to be passed on."""
+
+    def forward_head(
+        self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
+    ) -> None:
+        """The head. `length`: n, -1 chunked, -2 until close. `whole`: the complete body if it came with the head;
+        then nothing more is called."""
+
+    def forward_data(self, data: bytes) -> None:
+        """Bytes of the body."""
+
+    def forward_end(self, trailers: tuple[Field, ...]) -> None:
+        """The response is complete."""
+
+    def forward_failed(self, failure: Failure) -> None:
+        """No response, or, after `forward_head`, a response cut short."""
+
+    def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
+        """101: hand the connections to `tunnel.join`."""
+
+
+class Forwarder:
+    """What all exchanges of one pool on one node share."""
+
+    __slots__ = (
+        "budget",
+        "connector",
+        "expired",
+        "max_retries",
+        "pool",
+        "replay_bytes",
+        "retries",
+        "retry_refused",
+    )
+
+    def __init__(self, pool: Pool, connector: Connector) -> None:
+        spec = connector.spec
+        self.pool = pool
+        self.connector = connector
+        self.budget = RetryBudget(share=spec.retry_budget)
+        self.max_retries = spec.retries
+        self.replay_bytes = spec.replay_bytes
+        self.retries: dict[Reason, int] = dict.fromkeys(Reason, 0)
+        self.retry_refused = 0
+
+    def start(
+        self, request: OutRequest, sink: ForwardSink, exchange: Exchange | None = None, explain: bool = False
+    ) -> Forward:
+        """Begin. `exchange` is where the request's body comes from. With an idle connection at hand the head has been
+        written when this returns; otherwise a task connects."""
+        forward = Forward(self, request, sink, exchange if request.body else None, explain)
+        forward.begin()
+        return forward
+
+
+class Forward:
+    """One exchange under way. It is the source of its response's body: pause, resume, client_gone."""
+
+    __slots__ = (
+        "_again",
+        "_body_done",
+        "_body_started",
+        "_candidates",
+        "_continue",
+        "_kept",
+        "_kept_size",
+        "_over",
+        "_task",
+        "_trailers",
+        "attempts",
+        "backend",
+        "connected_at",
+        "exchange",
+        "head_at",
+        "headed",
+        "owner",
+        "passed",
+        "request",
+        "sink",
+        "started",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        owner: Forwarder,
+        request: OutRequest,
+        sink: ForwardSink,
+        exchange: Exchange | None,
+        explain: bool,
+    ) -> None:
+        self.owner = owner
+        self.request = request
+        self.sink = sink
+        self.exchange = exchange
+        self.started = now()
+        self.connected_at = 0.0
+        self.head_at = 0.0
+        self.attempts = 0
+        self.headed = False
+        self.backend: Backend | None = None
+        self.upstream: Upstream | None = None
+        self.passed: list[tuple[str, Reason]] | None = [] if explain else None
+        """Candidates passed over, and why; recorded on demand, and always once something failed."""
+        self._candidates: Iterator[Backend] = owner.pool.candidates(request.place, self.passed)
+        self._task: asyncio.Task[None] | None = None
+        self._continue: asyncio.TimerHandle | None = None
+        self._kept: list[bytes] | None = [] if request.body else None
+        self._kept_size = 0
+        self._body_started = False
+        self._body_done = request.body == 0
+        self._trailers: tuple[Field, ...] = ()
+        self._over = False
+        self._again = False
+
+    # -- attempts -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Send to the first candidate."""
+        self.owner.budget.request(self.started)
+        self._next(self.started)
+
+    @property
+    def seconds_upstream(self) -> float:
+        """From the beginning to the response's head; so far, if it has not come."""
+        return (self.head_at or now()) - self.started
+
+    def _next(self, instant: float) -> None:
+        backend = next(self._candidates, None)
+        if backend is None:
+            self._exhausted()
+            return
+        self.attempts += 1
+        self.backend = backend
+        backend.live += 1
+        request = self.request
+        upstream = self.owner.connector.idle(backend, request.place).take(instant, request.idempotent)
+        if upstream is not None:
+            self._send(upstream, instant)
+        else:
+            self._dial(backend)
+
+    def _dial(self, backend: Backend) -> None:
+        if self._body_started and not self._body_done and self.exchange is not None:
+            self.exchange.pause_body()
+        self._task = spawn(self._connect(backend), "forward.connect")
+
+    async def _connect(self, backend: Backend) -> None:
+        try:
+            upstream = await self.owner.connector.connect(backend, self.request.place)
+        except ConnectFailed as error:
+            self._task = None
+            self._drop_backend(failed=True)
+            self._retry_or_fail(error.reason, error.detail, sent=False)
+            return
+        self._task = None
+        if self._over:
+            upstream.abort()
+            return
+        self._send(upstream, now())
+
+    def _send(self, upstream: Upstream, instant: float) -> None:
+        self.upstream = upstream
+        self.connected_at = instant
+        request = self.request
+        upstream.send(request.head, request.method, self, request.body, instant)
+        if request.body:
+            self._send_body(upstream)
+
+    def _send_body(self, upstream: Upstream) -> None:
+        exchange = self.exchange
+        if self._body_started:
+            for piece in self._kept or ():
+                upstream.write(piece)
+            if self._body_done:
+                upstream.end(self._trailers)
+            elif exchange is not None:
+                exchange.resume_body()
+        elif self.request.expect:
+            loop = self.owner.connector.loop
+            self._continue = loop.call_later(EXPECT_TIMEOUT, self._stop_waiting)
+        else:
+            self._start_body()
+
+    def _start_body(self) -> None:
+        if not self._body_started and self.exchange is not None:
+            self._body_started = True
+            self.exchange.receive(self)
+
+    def _stop_waiting(self) -> None:
+        """The backend said nothing to the expectation: RFC 9110 §10.1.1 lets the body be sent."""
+        self._continue = None
+        if not self._over and not self._body_started:
+            self.sink.forward_interim(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._start_body()
+
+    # -- the end of an attempt ------------------------------------------------------------------------------------
+
+    def _drop_backend(self, *, failed: bool) -> None:
+        backend = self.backend
+        if backend is not None:
+            if failed:
+                backend.failures += 1
+            self.owner.pool.release(backend)
+        self.upstream = None
+
+    def _retry_or_fail(self, reason: Reason, detail: str, *, sent: bool) -> None:
+        """The attempt failed before a head came. `sent`: something of the request was handed to the kernel."""
+        name = self.backend.name if self.backend else ""
+        if self.passed is None:
+            self.passed = []
+        self.passed.append((name, reason))
+        owner = self.owner
+        instant = now()
+        why_not = self._why_no_retry(sent, instant)
+        if why_not is None:
+            owner.retries[reason] += 1
+            self._next(instant)
+            return
+        self._fail(reason, name, f"{detail}; {why_not}")
+
+    def _why_no_retry(self, sent: bool, instant: float) -> str | None:
+        if self._over:
+            return "nobody waits for it any more"
+        if sent and not self.request.idempotent:
+            return "not sent again: the method is not idempotent and the backend may have acted"
+        if self._body_started and self._kept is None:
+            return (
+                f"not sent again: the body is larger than the replay buffer ({self.owner.replay_bytes} bytes)"
+            )
+        if self.attempts > self.owner.max_retries:
+            return f"given up after {self.attempts} attempts"
+        if not self.owner.budget.allow(instant):
+            self.owner.retry_refused += 1
+            return "not sent again: the retry budget is used up"
+        return None
+
+    def _exhausted(self) -> None:
+        """No candidate is left."""
+        if self.attempts and self.passed:
+            name, reason = self.passed[-1]
+            self._fail(reason, name, "no other backend is left")
+        else:
+            self._fail(Reason.NO_BACKEND, "", "no backend of the pool is usable")
+
+    def _fail(self, reason: Reason, name: str, detail: str) -> None:
+        if self._over:
+            return
+        self._end()
+        status = 503 if reason is Reason.NO_BACKEND else 504 if reason is Reason.TIMED_OUT else 502
+        self.sink.forward_failed(Failure(status, reason, name, detail))
+
+    def _end(self) -> None:
+        self._over = True
+        if self._continue is not None:
+            self._continue.cancel()
+            self._continue = None
+        self._kept = None
+
+    # -- the upstream's calls -------------------------------------------------------------------------------------
+
+    def response_interim(self, raw: bytes, status: int) -> None:
+        """A 1xx: 100 starts the body, the others are passed on as they are."""
+        if status == 100:
+            if not self.request.expect or self._body_started:
+                return
+            if self._continue is not None:
+                self._continue.cancel()
+                self._continue = None
+            self.sink.forward_interim(raw)
+            self._start_body()
+            return
+        self.sink.forward_interim(raw)
+
+    def response_head(
+        self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
+    ) -> None:
+        """The final head: from here on nothing is retried."""
+        self.headed = True
+        self.head_at = now()
+        if self._kept is not None or self._continue is not None:
+            self._kept = None
+            if self._continue is not None:
+                self._continue.cancel()
+                self._continue = None
+        if whole is not None:
+            self._over = True
+            self._drop_backend(failed=False)
+        self.sink.forward_head(block, volatile, length, whole)
+
+    def response_data(self, data: bytes) -> None:
+        """Bytes of the response's body."""
+        self.sink.forward_data(data)
+
+    def response_end(self, trailers: tuple[Field, ...]) -> None:
+        """The response is complete."""
+        self._end()
+        self._drop_backend(failed=False)
+        self.sink.forward_end(trailers)
+
+    def response_failed(self, why: Broken, detail: str) -> None:
+        """The response will not come, or not to its end."""
+        upstream, backend = self.upstream, self.backend
+        reason = Reason.TIMED_OUT if why is Broken.TIMEOUT else Reason.RESPONSE_FAILED
+        text = f"{why.sentence} {detail}".strip()
+        stale = (
+            upstream is not None
+            and upstream.requests > 1
+            and not upstream.answered
+            and why in (Broken.CLOSED, Broken.RESET)
+        )
+        self._drop_backend(failed=not stale)
+        if self._over:
+            return
+        if self.headed:
+            self._end()
+            self.sink.forward_failed(Failure(502, reason, backend.name if backend else "", text))
+            return
+        if stale and not self._again and backend is not None and backend.usable and self._may_repeat():
+            self._again = True
+            backend.live += 1
+            self._dial(backend)
+            return
+        self._retry_or_fail(reason, text, sent=True)
+
+    def _may_repeat(self) -> bool:
+        return self.request.idempotent and (not self._body_started or self._kept is not None)
+
+    def response_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...]) -> None:
+        """101."""
+        self.headed = True
+        self.head_at = now()
+        self.sink.forward_upgraded(block, volatile, self)
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Only until `tunnel.join` has put itself in our place."""
+
+    def tunnel_end(self) -> None:
+        """As `tunnel_data`."""
+
+    def upstream_full(self) -> None:
+        """The backend reads slower than the client sends."""
+        if self.exchange is not None:
+            self.exchange.pause_body()
+
+    def upstream_ready(self) -> None:
+        """There is room again."""
+        if self.exchange is not None:
+            self.exchange.resume_body()
+
+    def ended(self) -> None:
+        """A tunnel that took this exchange over has ended."""
+        if not self._over:
+            self._end()
+            self._drop_backend(failed=False)
+
+    # -- the request's body ---------------------------------------------------------------------------------------
+
+    def body_data(self, data: bytes) -> None:
+        """Bytes of the request's body: kept for a replay while they fit, and sent."""
+        kept = self._kept
+        if kept is not None:
+            self._kept_size += len(data)
+            if self._kept_size > self.owner.replay_bytes:
+                self._kept = None
+            else:
+                kept.append(data)
+        if self.upstream is not None:
+            self.upstream.write(data)
+
+    def body_end(self, trailers: tuple[Field, ...]) -> None:
+        """The request's body is complete."""
+        self._body_done = True
+        self._trailers = trailers
+        if self.upstream is not None:
+            self.upstream.end(trailers)
+
+    def body_failed(self, reason: str) -> None:
+        """The client will not send the rest. If the response is still coming it is cut off with the exchange."""
+        if not self._body_done and not self._over:
+            self.cancel(reason)
+
+    # -- the client's calls ---------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """The client reads slower than the backend sends."""
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def resume(self) -> None:
+        """There is room again."""
+        if self.upstream is not None:
+            self.upstream.resume()
+
+    def client_gone(self, reason: str) -> None:
+        """Nobody waits for the response."""
+        self.cancel(reason)
+
+    def cancel(self, reason: str) -> None:
+        """Give the exchange up; the sink is not called again."""
+        if self._over:
+            return
+        self._end()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self._drop_backend(failed=False)
+            return
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.abort()
+            self._drop_backend(failed=False)

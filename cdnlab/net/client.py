@@ -1,0 +1,389 @@
+"""An HTTP/1.1 connection to an upstream: one request at a time, kept for the next where that is safe.
+
+Decides which bytes belong to which response (RFC 9112 §6.3, by the request that it answers) and whether the
+connection may be used again. It must not know which backend to choose, nor what to do when one fails.
+
+Reuse is refused whenever the two sides could disagree about where a message ends: a response that came early or
+before any request, bytes after its end, framing by close, an unfinished request body, an interim 101.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from cdnlab.net.clock import now
+from cdnlab.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, last_chunk
+from cdnlab.wire.errors import Malformed
+from cdnlab.wire.response import ResponseMemo, body_framing
+
+if TYPE_CHECKING:
+    from cdnlab.net.idle import IdleList
+    from cdnlab.net.timers import Sweep
+    from cdnlab.wire.fields import Field
+    from cdnlab.wire.response import ResponseBlock
+
+IDLE, WAITING, BODY, TUNNEL, CLOSED = range(5)
+
+#: A response head larger than this is refused (HAProxy's default buffer is 16 KiB, nginx allows 4 to 32).
+HEAD_BYTES = 65536
+GONE = cast(asyncio.Transport, None)
+
+
+class Broken(StrEnum):
+    """How an exchange with an upstream failed."""
+
+    CLOSED = "closed"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    MALFORMED = "malformed"
+    CANCELLED = "cancelled"
+
+    @property
+    def sentence(self) -> str:
+        """What a person is told."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Broken.CLOSED: "the connection was closed before the response was complete",
+    Broken.RESET: "the connection was reset before the response was complete",
+    Broken.TIMEOUT: "the response did not come in time",
+    Broken.MALFORMED: "the response is malformed",
+    Broken.CANCELLED: "the request was given up",
+}
+
+
+class ResponseSink(Protocol):
+    """Takes what an upstream answers."""
+
+    def response_interim(self, raw: bytes, status: int) -> None:
+        """A whole 1xx head, blank line included; never 101."""
+
+    def response_head(
+        self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
+    ) -> None:
+        """The final head. `length`: n bytes, -1 chunked, -2 until close. If `whole` is not None it is the complete
+        body, and no further call follows: the upstream has been given back already."""
+
+    def response_data(self, data: bytes) -> None:
+        """Bytes of the body, framing removed."""
+
+    def response_end(self, trailers: tuple[Field, ...]) -> None:
+        """The response is complete; the upstream has been given back."""
+
+    def response_failed(self, why: Broken, detail: str) -> None:
+        """The response will not be completed."""
+
+    def response_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...]) -> None:
+        """101: from here on bytes arrive through `tunnel_data`."""
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Bytes of a tunnel."""
+
+    def tunnel_end(self) -> None:
+        """The upstream will send no more through the tunnel."""
+
+    def upstream_full(self) -> None:
+        """The upstream reads slower than we write."""
+
+    def upstream_ready(self) -> None:
+        """There is room again."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an upstream."""
+
+    __slots__ = (
+        "_body_out",
+        "_buf",
+        "_decoder",
+        "_left",
+        "_memo",
+        "_method",
+        "_reading",
+        "_request_done",
+        "_reusable",
+        "_sink",
+        "_state",
+        "_sweep",
+        "_timeout",
+        "answered",
+        "due",
+        "home",
+        "idle_since",
+        "local",
+        "requests",
+        "transport",
+    )
+
+    def __init__(self, memo: ResponseMemo, sweep: Sweep, home: IdleList, response_timeout: float) -> None:
+        self._memo = memo
+        self._sweep = sweep
+        self.home = home
+        self._timeout = response_timeout
+        self.transport: asyncio.Transport = GONE
+        self._state = IDLE
+        self._sink: ResponseSink | None = None
+        self._buf = b""
+        self._decoder: ChunkedDecoder | None = None
+        self._method = b""
+        self._left = 0
+        self._body_out = 0
+        self._request_done = True
+        self._reusable = True
+        self._reading = True
+        self.due = math.inf
+        self.idle_since = 0.0
+        self.requests = 0
+        self.answered = False
+        """Whether any byte of the response at hand has arrived."""
+        self.local = ""
+
+    # -- the transport's calls ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._sweep.members.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        state = self._state
+        if state == WAITING:
+            self.answered = True
+            if self._buf:
+                data = self._buf + data
+            self._take_head(data)
+        elif state == BODY:
+            self._take_body(data)
+        elif state == TUNNEL:
+            cast("ResponseSink", self._sink).tunnel_data(data)
+        elif state == IDLE:
+            # a response that nobody asked for: the next request must not receive it
+            self._discard()
+
+    def eof_received(self) -> bool:
+        """The upstream will send no more."""
+        if self._state == TUNNEL:
+            cast("ResponseSink", self._sink).tunnel_end()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        state, self._state = self._state, CLOSED
+        self._sweep.members.discard(self)
+        self.home.discard(self)
+        sink, self._sink = self._sink, None
+        self.transport = GONE
+        if sink is None:
+            return
+        if state == BODY and self._left == -2 and exc is None:
+            sink.response_end(())
+        elif state == TUNNEL:
+            sink.tunnel_end()
+            sink.response_failed(Broken.CLOSED, "")
+        elif state in (WAITING, BODY):
+            sink.response_failed(Broken.RESET if exc else Broken.CLOSED, str(exc or ""))
+
+    def pause_writing(self) -> None:
+        """The upstream reads slower than we write; if that lasts, it is late as a silent one is."""
+        if self._state == WAITING:
+            self.due = now() + self._timeout
+        if self._sink is not None:
+            self._sink.upstream_full()
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        if self._state == WAITING and not self._request_done:
+            self.due = math.inf
+        if self._sink is not None:
+            self._sink.upstream_ready()
+
+    def expire(self, now: float) -> None:
+        """The sweep's call: idle for too long, or the response is late."""
+        if self._state in (WAITING, BODY) and self._reading:
+            self._fail(Broken.TIMEOUT, f"no data for {self._timeout:g} s")
+        elif self._state == IDLE:
+            self._discard()
+        else:
+            self.due = now + self._timeout
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be sent on it."""
+        return self._state == IDLE and self.transport is not GONE
+
+    def send(self, head: bytes, method: bytes, sink: ResponseSink, body: int, instant: float) -> None:
+        """Write a request head (blank line included). `body` says what follows: 0 nothing, n bytes, -1 chunked."""
+        self._sink = sink
+        self._state = WAITING
+        self._method = method
+        self._body_out = body
+        self._request_done = body == 0
+        self._reusable = True
+        self.answered = False
+        self.requests += 1
+        self.due = instant + self._timeout if body == 0 else math.inf
+        self.transport.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the request's body."""
+        if self._state in (WAITING, BODY, TUNNEL) and data:
+            self.transport.write(encode_chunk(data) if self._body_out < 0 and self._state != TUNNEL else data)
+
+    def end(self, trailers: tuple[Field, ...] = ()) -> None:
+        """The request's body is complete."""
+        if self._state in (WAITING, BODY) and not self._request_done:
+            if self._body_out < 0:
+                self.transport.write(last_chunk(trailers) if trailers else LAST_CHUNK)
+            self._request_done = True
+            self.due = now() + self._timeout
+
+    def attach_tunnel(self, sink: ResponseSink) -> None:
+        """From now on a tunnel's bytes go to `sink`."""
+        self._sink = sink
+
+    def end_tunnel(self) -> None:
+        """Half-close toward the upstream."""
+        if self._state == TUNNEL and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def pause(self) -> None:
+        """Stop reading the response."""
+        if self._reading and self._state != CLOSED:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self._reading and self._state != CLOSED:
+            self._reading = True
+            self.due = now() + self._timeout
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Give the exchange up; the sink is not called again."""
+        self._sink = None
+        self._discard()
+
+    # -- responses ------------------------------------------------------------------------------------------------
+
+    def _take_head(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > HEAD_BYTES:
+                self._fail(Broken.MALFORMED, f"the response head is larger than {HEAD_BYTES} bytes")
+                return
+            if data[:5] != b"HTTP/"[: len(data)]:
+                self._fail(Broken.MALFORMED, "the response does not begin with HTTP/")
+                return
+            self._buf = data
+            return
+        self._buf = b""
+        sink = cast("ResponseSink", self._sink)
+        try:
+            block, volatile = self._memo.head(data[:end])
+            status = block.status
+            if 100 <= status < 200:
+                self._take_interim(block, volatile, data[: end + 4], data[end + 4 :])
+                return
+            length = body_framing(block, self._method)
+        except Malformed as error:
+            self._fail(Broken.MALFORMED, error.text)
+            return
+        rest = data[end + 4 :]
+        if block.close or length == -2 or not self._request_done:
+            self._reusable = False
+        if length >= 0 and len(rest) >= length:
+            if len(rest) > length:
+                self._reusable = False
+                rest = rest[:length]
+            self._release()
+            sink.response_head(block, volatile, length, rest)
+            return
+        self._state = BODY
+        self._left = length
+        self._decoder = ChunkedDecoder(502) if length == -1 else None
+        sink.response_head(block, volatile, length, None)
+        if rest and self._state == BODY:
+            self._take_body(rest)
+
+    def _take_interim(
+        self, block: ResponseBlock, volatile: tuple[Field, ...], raw: bytes, rest: bytes
+    ) -> None:
+        sink = cast("ResponseSink", self._sink)
+        if block.status == 101:
+            self._state = TUNNEL
+            self._reusable = False
+            self.due = math.inf
+            sink.response_upgraded(block, volatile)
+            if rest and self._state == TUNNEL:
+                cast("ResponseSink", self._sink).tunnel_data(rest)
+            return
+        sink.response_interim(raw, block.status)
+        if rest and self._state == WAITING:
+            self._take_head(rest)
+
+    def _take_body(self, data: bytes) -> None:
+        sink = cast("ResponseSink", self._sink)
+        # the time between bytes is what is limited; one clock reading per 64 KiB-sized read is noise
+        self.due = now() + self._timeout
+        left = self._left
+        if left >= 0:
+            if len(data) > left:
+                self._reusable = False
+                data = data[:left]
+            self._left = left - len(data)
+            sink.response_data(data)
+            if self._left == 0 and self._state == BODY:
+                self._release()
+                sink.response_end(())
+        elif left == -2:
+            sink.response_data(data)
+        else:
+            self._take_chunks(data, sink)
+
+    def _take_chunks(self, data: bytes, sink: ResponseSink) -> None:
+        decoder = cast(ChunkedDecoder, self._decoder)
+        try:
+            pieces = decoder.feed(data)
+        except Malformed as error:
+            self._fail(Broken.MALFORMED, error.text)
+            return
+        for piece in pieces:
+            if self._state == BODY:
+                sink.response_data(piece)
+        if decoder.done and self._state == BODY:
+            if decoder.rest:
+                self._reusable = False
+            self._release()
+            sink.response_end(decoder.trailers)
+
+    def _release(self) -> None:
+        """The response is complete: give the connection back, or close it."""
+        self._sink = None
+        self._decoder = None
+        if self._reusable and self._request_done and self._reading:
+            self._state = IDLE
+            self.home.put(self)
+        else:
+            self._discard()
+
+    def _fail(self, why: Broken, detail: str) -> None:
+        sink, self._sink = self._sink, None
+        self._discard()
+        if sink is not None:
+            sink.response_failed(why, detail)
+
+    def _discard(self) -> None:
+        self._state = CLOSED
+        self.home.discard(self)
+        self._sweep.members.discard(self)
+        if self.transport is not GONE:
+            self.transport.abort()
