@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import select
 import stat
 import sys
@@ -185,17 +184,6 @@ class AccessLog:
         if not self._complained:
             self._complained = True
             self._complain(f"access log: {why}; lines are dropped and counted until it takes them again")
-
-
-def parse_access(text: str) -> int:
-    """How often to log: "off" 0, "all" 1, "sample 1/100" 100. ValueError names the three forms."""
-    sampled = re.fullmatch(r"sample\s+1/([1-9][0-9]{0,8})", text.strip())
-    if sampled:
-        return int(sampled[1])
-    try:
-        return {"off": 0, "all": 1}[text.strip()]
-    except KeyError:
-        raise ValueError(f'log.access is "{text}"; write "off", "all" or "sample 1/100"') from None
 
 
 class _Quiet(logging.StreamHandler[Any]):

@@ -1,8 +1,9 @@
 """The client of the store, which may go away at any moment and must never hold a node up.
 
-A call ends within its time, with an answer or with StoreAway, and nothing else is ever raised. After the first
-call that fails for want of an answer the store is *away*: further calls fail at once, and one task asks again
-(0.1 s after, then twice as long each time, up to a second) until it is back. Each change is an event.
+A call ends within its time, with an answer or with StoreAway, and nothing else is ever raised. After the
+first call that fails for want of an answer the store is *away*: further calls fail at once, and one task
+asks again (0.1 s after, then twice as long each time, up to a second) until it is back. Each change
+is an event.
 It decides nothing: what to do without the store is each caller's rule.
 
 The server may be any that speaks the Redis protocol: redis://, rediss://, unix://, and
@@ -18,18 +19,17 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
-    MasterNotFoundError,
     ReadOnlyError,
     RedisError,
     ResponseError,
 )
 
-from cdnlab.net.clock import now
+from cdnlab.net.clock import now, wall
 from cdnlab.net.tasks import spawn
 from cdnlab.node.log import Events
 from cdnlab.node.metrics import Family, Histogram, MetricSpec, Series, family
@@ -69,13 +69,13 @@ class BadStoreUrl(ValueError):
 
 
 class Store:
-    """A client for one server or one Sentinel-managed service; its calls are for the loop that start()ed it."""
+    """A client for one server or one Sentinel-managed service, used on the loop that start()ed it."""
 
     def __init__(self, url: str, events: Events) -> None:
         """`url` as above; raises BadStoreUrl. Nothing is connected yet."""
         self.url = redacted(url)
         self.up = False
-        self.since = now()
+        self.since = wall()
         self.reason = "not asked yet"
         self.client: Redis = _client(url)
         """For what has no method here (publish and subscribe); its errors are the library's."""
@@ -141,7 +141,7 @@ class Store:
     def status(self) -> dict[str, Any]:
         """The "store" of /status."""
         state = "up" if self.up else "away"
-        return {"state": state, "url": self.url, "reason": self.reason, "for": round(now() - self.since, 3)}
+        return {"state": state, "url": self.url, "reason": self.reason, "since": self.since}
 
     def families(self) -> Iterator[Family]:
         """The rows of STORE_METRICS, filled."""
@@ -181,7 +181,7 @@ class Store:
         return StoreAway(f"the store at {self.url} is away: {reason}")
 
     def _set(self, up: bool, reason: str) -> None:
-        self.up, self.reason, self.since, self._known = up, reason, now(), True
+        self.up, self.reason, self.since, self._known = up, reason, wall(), True
         self._events.add("store", self.url, f"the store is {'there' if up else 'away'}: {reason}", up=up)
         self._changed.set()
         self._changed = asyncio.Event()
@@ -250,8 +250,7 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:
         db=int(db or 0),
         **options,
     )
-    client: Redis = sentinel.master_for(service)  # type: ignore[no-untyped-call]
-    return client
+    return sentinel.master_for(service)  # type: ignore[no-any-return]
 
 
 def _host_port(text: str, default: int) -> tuple[str, int]:

@@ -1,0 +1,216 @@
+"""A node's admin API, on an address of its own, never on the data port.
+
+Reading needs no token; what changes state needs `Authorization: Bearer` with the lab's admin token.
+Everything but health and metrics checks Host as well: a page in a browser can make a name of its own resolve
+to 127.0.0.1, but cannot make it one of ours (DNS rebinding). What the answers contain is the node's.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from cdnlab.node.exposition import CONTENT_TYPE, Exposition
+from cdnlab.node.health_answer import NodeState
+from cdnlab.node.log import KEPT
+
+if TYPE_CHECKING:
+    from cdnlab.node.node import Node
+
+BODY = 1 << 20  # bytes of a POST; a purge names thousands of keys in it
+GRACE = 1.0  # seconds for answers in flight when the node stops
+
+OPEN_TO_ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Refusal(web.HTTPException):
+    """An error as JSON: {"error": what was wrong, "remedy": what to do}."""
+
+    def __init__(self, status: HTTPStatus, error: str, remedy: str) -> None:
+        self.status_code = status
+        super().__init__(text=json.dumps({"error": error, "remedy": remedy}) + "\n")
+        self.content_type = "application/json"
+
+
+class Admin:
+    """The API of one node; start() it on the node's loop."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._exposition = Exposition(node.families)
+        self._runner: web.AppRunner | None = None
+        self._names = LOCAL_NAMES | {node.name.lower()}
+        self.registry = self._exposition.registry
+        self.address: tuple[str, int] | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; OSError where that is not possible. Port 0 takes a free one, see `address`."""
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY)
+        app.add_routes(self._routes())
+        self._names |= {host.lower()}
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=GRACE, keepalive_timeout=30.0
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        self.address = self._runner.addresses[0][:2]
+
+    async def stop(self) -> None:
+        """Stop listening, let the answers in flight finish."""
+        if self._runner:
+            await self._runner.cleanup()
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get("/metrics", self._metrics),
+            web.get("/status", self._status),
+            web.get("/requests", self._requests),
+            web.get("/events", self._events),
+            web.post("/drain", self._drain),
+            web.post("/undrain", self._undrain),
+            web.post("/purge", self._purge),
+            web.post("/faults", self._faults),
+        ]
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        changes = request.method not in ("GET", "HEAD")
+        if request.path not in OPEN_TO_ANY_HOST or changes:
+            self._check_host(request, changes)
+        if changes:
+            self._check_token(request)
+        try:
+            response = await handler(request)
+        except web.HTTPNotFound:
+            known = ", ".join(route.path for route in self._routes())
+            raise Refusal(
+                HTTPStatus.NOT_FOUND, f"there is no {request.path} here", f"known: {known}"
+            ) from None
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    def _check_host(self, request: web.Request, changes: bool) -> None:
+        host = host_name(request.headers.get("Host", ""))
+        if host in self._names or (not changes and is_address(host)):
+            return
+        raise Refusal(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            f'the host "{host}" is not this node',
+            f"ask for {', '.join(sorted(self._names))}",
+        )
+
+    def _check_token(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        given = token.strip().encode("utf-8", "surrogateescape")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given, self._node.secrets.admin_token.encode()):
+            return
+        refusal = Refusal(
+            HTTPStatus.UNAUTHORIZED,
+            "this changes state and needs the admin token",
+            "send Authorization: Bearer with the content of secrets/admin_token in the state directory",
+        )
+        refusal.headers["WWW-Authenticate"] = 'Bearer realm="cdnlab"'
+        raise refusal
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        node = self._node
+        return web.Response(status=200 if node.ready else 503, text=f"{node.health}: {node.reason}\n")
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._exposition.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return _json(self._node.status())
+
+    async def _requests(self, request: web.Request) -> web.Response:
+        return _json({"node": self._node.name, **self._node.ring.after(*_range(request))})
+
+    async def _events(self, request: web.Request) -> web.Response:
+        return _json({"node": self._node.name, **self._node.events.after(*_range(request))})
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        if self._node.health is NodeState.STARTING:
+            raise Refusal(HTTPStatus.CONFLICT, "the node is still starting", "ask again when it is ready")
+        self._node.change(NodeState.DRAINING, "told to drain")
+        return _json(self._state())
+
+    async def _undrain(self, request: web.Request) -> web.Response:
+        if self._node.ending:
+            raise Refusal(HTTPStatus.CONFLICT, "the node is ending", "start it again")
+        if self._node.draining:
+            self._node.change(NodeState.READY, "told to serve again")
+        return _json(self._state())
+
+    async def _purge(self, request: web.Request) -> web.Response:
+        if self._node.purge is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node does not purge", "purge on an edge")
+        try:
+            asked = await request.json()
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict):
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, "the body is not a JSON object", 'send such as {"url": "…"}'
+            )
+        return _json(await self._node.purge(asked))
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node takes no faults", "kill or pause it instead")
+
+    def _state(self) -> Mapping[str, Any]:
+        node = self._node
+        return {"node": node.name, "state": node.health, "reason": node.reason, "since": node.since}
+
+
+def host_name(field: str) -> str:
+    """The host in a Host field, lower case, without port and brackets."""
+    if field.startswith("["):
+        return field[1:].partition("]")[0].lower()
+    return field.partition(":")[0].lower()
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, which no DNS answer can redirect."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _range(request: web.Request) -> tuple[int | None, int]:
+    """?after=N&limit=M; without `after` the newest."""
+    after = _number(request, "after")
+    limit = _number(request, "limit")
+    return after, KEPT if limit is None else min(limit, KEPT)
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST, f'{name} is "{text}"', f"write {name}=N with a number from 0 up"
+        )
+    return int(text)
+
+
+def _json(content: Mapping[str, Any]) -> web.Response:
+    return web.json_response(content, dumps=lambda value: json.dumps(value, ensure_ascii=False) + "\n")
