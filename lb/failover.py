@@ -21,19 +21,16 @@ Without the store nobody can claim, and a holder that let go would leave the VIP
 extends its own deadline while the store is away. That makes rule 3 harder, since the key may have expired,
 or the store may have lost its memory, while a holder stayed. Hence:
 
-4. A holder extends its own deadline only after an *outage*: tries that failed for PROOF of a lease, no two
-of them
-   further apart than STREAK.
-5. A backup claims only what it has *watched* for one lease: answers never further apart than GAP, from a
-store
-   with one memory (the epoch, a random value that a store without one is given by the first who asks). GAP
-   is shorter than PROOF, so an outage that let a holder extend cannot have gone unnoticed; and from its
-   end, one lease is as long as any such deadline lasts. Only a store whose creator wrote the counter as 0
-   (`failover_lease.seed`) needs no watching before the first claim: nobody can have held anything.
+4. A holder extends its own deadline only after an *outage*: tries that failed, from the end of the first to the
+   beginning of the last, for GAP of a lease, no two of them further apart than STREAK.
+5. A backup claims only what it has *watched* for one lease: answers never as far apart as GAP, from a store
+   with one memory (the epoch, a random value that a store without one is given by the first who asks).
+   So an outage that let a holder extend cannot have gone unnoticed; and from its end, one lease is as long as
+   any such deadline lasts. Only a store whose creator wrote the counter as 0 (`failover_lease.seed`) needs no
+   watching before the first claim: nobody can have held anything.
 
-Rules 4 and 5 suppose that an outage hits both balancers, that a store which is there answers the parts of a
-question within PROOF - GAP, and that between two outages it is there for longer than STREAK and that. A
-store that only one of them can reach is a case for hellos between the two.
+Rules 4 and 5 suppose that an outage hits both balancers, and that between two outages the store is there for STREAK
+at least. A store that only one of them can reach is a case for hellos between the two.
 """
 
 from __future__ import annotations
@@ -44,13 +41,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 LOOK = 1 / 8
-"""Share of a lease: how often a backup looks, how soon a failed try is repeated, how long it may take."""
+"""Share of a lease: how often a backup looks."""
+TRY = 1 / 16
+"""Share of a lease: how long a question may take, and how soon a holder asks again after one that failed."""
 GAP = 0.325
-"""Share of a lease: a backup that had no answer for this long begins to watch anew."""
-PROOF = 0.375
-"""Share of a lease: tries that failed for this long prove an outage."""
+"""Share of a lease: an outage, and what a backup takes for one. It leaves a backup room for two looks that fail,
+and a holder that renews at a third of its lease room to extend in time."""
 STREAK = 0.25
-"""Share of a lease: failed tries further apart than this do not prove one outage."""
+"""Share of a lease: from one failed try's beginning to the next one's end; else they prove no one outage."""
 
 
 class State(StrEnum):
@@ -240,12 +238,13 @@ class Machine:
 
     def next_ask(self) -> float:
         """When the store is to be asked again, after the question sent at `asked`."""
-        rests = self.state is State.ACTIVE and self.failing == math.inf
-        return self.asked + (self.renew if rests else LOOK * self.lease)
+        if self.state is not State.ACTIVE:
+            return self.asked + LOOK * self.lease
+        return self.asked + (self.renew if self.failing == math.inf else TRY * self.lease)
 
     def patience(self) -> float:
         """Seconds that one question may take."""
-        return LOOK * self.lease
+        return TRY * self.lease
 
     def watched(self, sent: float, now: float, seen: Watched) -> tuple[Action, ...]:
         """The store answered a look that was sent at `sent`."""
@@ -281,10 +280,10 @@ class Machine:
         """A question sent at `sent` had no answer."""
         expired = self.wake(now)
         self.asked = sent
-        if self.failing == math.inf or sent - self.failed > STREAK * self.lease:
-            self.failing = sent
+        if now - self.failed > STREAK * self.lease:
+            self.failing = now
         self.failed = sent
-        if self.state is not State.ACTIVE or sent - self.failing < PROOF * self.lease:
+        if self.state is not State.ACTIVE or sent - self.failing < GAP * self.lease:
             return expired + self._step(Event.AWAY, now)
         self.deadline = self._until(sent)
         return self._step(Event.OUTAGE, now)

@@ -18,13 +18,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cdnlab.net.clock import now as boottime
+from cdnlab.net.tasks import spawn
 from cdnlab.node.log import Events
 from cdnlab.node.store import Store, StoreAway
 from lb.failover import Action, Machine, State, Transition, Watched
@@ -87,6 +88,10 @@ def seed(lab: str, vip: str) -> tuple[str, ...]:
     return "SET", keys(lab, vip)[1], "0", "NX"
 
 
+GRACE = 0.01
+"""Seconds more for an answer that may lie unread, because this process was late and not the store."""
+
+
 class Asks(Protocol):
     """Whatever runs a script in the store; StoreAway if there is no answer within `within` seconds."""
 
@@ -109,13 +114,18 @@ class Direct:
         self, script: str, keys: Sequence[str], arguments: Sequence[str | int], *, within: float
     ) -> Any:
         """Run `script`; StoreAway for every kind of no."""
+        command = self._client.execute_command(  # type: ignore[no-untyped-call]
+            "EVAL", script, len(keys), *keys, *arguments
+        )
+        asked = spawn(_outcome(command), "failover question")
         try:
-            async with asyncio.timeout(within):
-                return await self._client.execute_command(  # type: ignore[no-untyped-call]
-                    "EVAL", script, len(keys), *keys, *arguments
-                )
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreAway(str(error) or type(error).__name__) from error
+            for patience in (within, GRACE):
+                done, _ = await asyncio.wait({asked}, timeout=patience)
+                if done:
+                    return _answer(asked.result())
+        finally:
+            asked.cancel()
+        raise StoreAway(f"no answer within {within:g} s")
 
 
 class Lease:
@@ -295,6 +305,20 @@ def make(
     """Failover for `vip` through the node's store; `lease` and `renew` in seconds."""
     asked = Lease(Direct(store.client), lab=lab, vip=vip.name, node=node, lease=lease)
     return Failover(vip, asked, Machine(lease=lease, renew=renew), events=events)
+
+
+async def _outcome(command: Awaitable[Any]) -> Any:
+    """The answer, or the error as a value: a store that is away is no failure of a task."""
+    try:
+        return await command
+    except (RedisError, OSError) as error:
+        return error
+
+
+def _answer(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise StoreAway(str(outcome) or type(outcome).__name__) from outcome
+    return outcome
 
 
 def _text(value: bytes | str) -> str:
