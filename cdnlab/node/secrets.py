@@ -21,6 +21,8 @@ HELLO_KEY = "hello_key"
 COOKIE_KEY = "cookie_key."  # followed by the key's id, which the cookie names
 FIRST_COOKIE_KEY = "1"
 
+_REMEDY = "the lab makes it when it starts; stop the lab and start it again with cdnlab up"
+
 
 class SecretsError(Exception):
     """A secret that cannot be read or written; str() names the file, what is wrong and the remedy."""
@@ -56,6 +58,8 @@ def make(directory: Path) -> Secrets:
 def load(directory: Path) -> Secrets:
     """Read the secrets from `directory`. SecretsError names the first file that is missing or unusable."""
     cookies = sorted(path for path in directory.glob(COOKIE_KEY + "*") if path.is_file())
+    if not cookies:
+        raise SecretsError(f"there is no cookie key {directory / COOKIE_KEY}ID; {_REMEDY}")
     return Secrets(
         admin_token=_read(directory / ADMIN_TOKEN).hex(),
         explain_key=_read(directory / EXPLAIN_KEY),
@@ -74,13 +78,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _read(path: Path) -> bytes:
-    remedy = "the lab makes it when it starts; stop the lab and start it again with cdnlab up"
     try:
         value = bytes.fromhex(path.read_text().strip())
     except OSError as error:
-        raise SecretsError(f"cannot read the secret {path}: {error.strerror}; {remedy}") from error
+        raise SecretsError(f"cannot read the secret {path}: {error.strerror}; {_REMEDY}") from error
     except ValueError as error:
-        raise SecretsError(f"the secret {path} is not hexadecimal text; {remedy}") from error
+        raise SecretsError(f"the secret {path} is not hexadecimal text; {_REMEDY}") from error
     if len(value) < SHORTEST:
-        raise SecretsError(f"the secret {path} has {len(value)} bytes, it needs {SHORTEST}; {remedy}")
+        raise SecretsError(f"the secret {path} has {len(value)} bytes, it needs {SHORTEST}; {_REMEDY}")
     return value
