@@ -1,0 +1,125 @@
+"""The lab's addresses before anything runs: opened, or found taken, and by whom.
+
+It opens the VIPs' listening sockets, and tries every address that a node or the page will take, so that a taken port is
+one message at the start and not eleven logs later.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from cdnlab.lab.errors import FAILED, LabError
+
+#: Connections that wait for a holder during a takeover; the kernel caps it at net.core.somaxconn.
+BACKLOG = 4096
+LISTENING = "0A"
+
+Address = tuple[str, int]
+
+
+def open_vip(address: Address) -> socket.socket:
+    """A listening TCP socket on a VIP's address; whoever holds the VIP accepts from it. LabError if it is taken."""
+    return _bind(address, listen=True)
+
+
+def check_free(addresses: Iterable[tuple[Address, str]]) -> None:
+    """Try each (address, who will need it); LabError for the first that cannot be had."""
+    for address, purpose in addresses:
+        _bind(address, listen=False, purpose=purpose).close()
+
+
+def _bind(address: Address, *, listen: bool, purpose: str = "the VIP") -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        if listen:
+            bound.listen(BACKLOG)
+            bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        raise _refusal(address, purpose, error) from None
+    return bound
+
+
+def _refusal(address: Address, purpose: str, error: OSError) -> LabError:
+    where = show(address)
+    if error.errno == errno.EADDRINUSE:
+        holder = find_holder(address)
+        by = f" by {holder[1]} (pid {holder[0]})" if holder else ""
+        stop = f"stop it (kill {holder[0]})" if holder else "stop whatever listens there"
+        return LabError(
+            f"{where}, needed for {purpose}, is taken{by}", f"{stop}, or use other ports: --port BASE", FAILED
+        )
+    if error.errno == errno.EACCES:
+        return LabError(
+            f"{where}, needed for {purpose}: ports below 1024 are root's", "use other ports: --port BASE"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        remedy = "give addresses of this machine (on Linux all of 127.0.0.0/8 are)"
+        return LabError(f"{where}, needed for {purpose}, is not an address of this machine", remedy)
+    return LabError(
+        f"{where}, needed for {purpose}, cannot be had: {error.strerror}", "use other ports: --port BASE"
+    )
+
+
+def show(address: Address) -> str:
+    """host:port, IPv6 in brackets."""
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def find_holder(address: Address) -> tuple[int, str] | None:
+    """(pid, command) of a process that listens on the address, if this user may see it; proc(5)."""
+    inodes = set(_listening(address))
+    if not inodes:
+        return None
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and _has_socket(process, inodes):
+            return int(process.name), _command(process)
+    return None
+
+
+def _listening(address: Address) -> Iterable[str]:
+    """Inodes of the sockets that listen on the address, or on every address with its port."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            local, port = fields[1].split(":")
+            if fields[3] == LISTENING and int(port, 16) == address[1] and local in _spellings(address[0]):
+                yield fields[9]
+
+
+def _spellings(host: str) -> set[str]:
+    """How /proc/net/tcp writes the host, IPv4 mapped into IPv6 too, and how it writes any host."""
+    if ":" in host:
+        packed = socket.inet_pton(socket.AF_INET6, host)
+        words = [packed[i : i + 4][::-1].hex().upper() for i in range(0, 16, 4)]
+        return {"".join(words), "0" * 32}
+    reverse = socket.inet_aton(host)[::-1].hex().upper()
+    return {reverse, f"0000000000000000FFFF0000{reverse}", "0" * 8, "0" * 32}
+
+
+def _has_socket(process: Path, inodes: set[str]) -> bool:
+    try:
+        return any(
+            os.readlink(entry.path).removeprefix("socket:[").removesuffix("]") in inodes
+            for entry in os.scandir(process / "fd")
+        )
+    except OSError:
+        return False
+
+
+def _command(process: Path) -> str:
+    try:
+        words = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        return " ".join(word.decode("utf-8", "replace") for word in words)[:80]
+    except OSError:
+        return "?"

@@ -1,0 +1,103 @@
+"""What each forked child becomes: a node of one of the tiers, or the embedded store's server.
+
+`warm` imports in the nursery everything a node needs, so that the forks share it. This is the one place where the lab
+knows the tiers' entry points; everything else knows names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from cdnlab.lab import embedded_store
+from cdnlab.lab.state import StateDirectory
+from cdnlab.plan.topology import Topology
+
+NodeMain = Callable[[Topology, str, Path | None, dict[str, int] | None, int | None], int]
+"""A tier's entry point: (topology, node, state directory, inherited VIP sockets by VIP name, ready descriptor)."""
+
+TIERS = ("lb", "edge", "origin")
+
+WARM = (
+    *(f"{tier}.{room}" for tier in TIERS for room in ("command", "app")),
+    "aiohttp.web",
+    "cdnlab.node.admin",
+    "cdnlab.node.process",
+    "cdnlab.node.store",
+    "encodings.idna",
+    "redis.asyncio",
+    "ssl",
+    "uvloop",
+)
+"""Modules imported before the fork. A test lists what a node imports after it."""
+
+
+def warm(modules: Iterable[str]) -> None:
+    """Import what the nodes will need. Starts neither a thread nor a loop."""
+    for name in modules:
+        importlib.import_module(name)
+
+
+def node_main(tier: str) -> NodeMain:
+    """The entry point of a tier."""
+    main: NodeMain = importlib.import_module(f"{tier}.command").node_main
+    return main
+
+
+class Tiers(NamedTuple):
+    """The tiers as the lab starts them; tests put small ones in their place."""
+
+    main: Callable[[str], NodeMain] = node_main
+    modules: tuple[str, ...] = WARM
+
+
+REAL = Tiers()
+
+
+class Programs:
+    """Runs a child by name: called in the child, see nursery.Run."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        state: StateDirectory,
+        vips: Mapping[str, int],
+        lock: int,
+        store: Path | None,
+        tiers: Tiers = REAL,
+    ) -> None:
+        self._topology = topology
+        self._state = state
+        self._vips = dict(vips)
+        self._lock = lock
+        self._store = store
+        self._tiers = tiers
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every child, the store first."""
+        return (*((embedded_store.NAME,) if self._store else ()), *self._topology.nodes)
+
+    def __call__(self, name: str, ready: int) -> int:
+        if name == embedded_store.NAME and self._store is not None:
+            return self._serve_store(self._store)
+        tier = self._topology.node(name).tier
+        vips = self._vips if tier == "lb" else None
+        if vips is None:
+            for descriptor in self._vips.values():
+                os.close(descriptor)
+        return self._tiers.main(tier)(self._topology, name, self._state.path, vips, ready)
+
+    def _serve_store(self, binary: Path) -> int:
+        """Become the store's server. It keeps the lab's lock, so that the lock tells whether all are gone."""
+        os.set_inheritable(self._lock, True)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(
+                number, signal.SIG_DFL
+            )  # Python ignores these, and what is ignored stays so across exec
+        arguments = embedded_store.arguments(self._state.store_socket, self._state.path)
+        os.execv(binary, arguments)

@@ -1,0 +1,239 @@
+"""`cdnlab up`: from the command line to a running lab, and back to nothing.
+
+The order matters. First all that can be refused, before anything runs: system, topology, state directory, origins,
+addresses. Then the imports every node shares; then the nursery, forked while this process has neither a thread nor a
+loop; then the loop, under which the store starts, and all nodes at once. However it ends, the children end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from typing import Any
+from urllib.parse import quote
+
+from cdnlab.lab import addresses, daemon, embedded_store, nursery, programs
+from cdnlab.lab.errors import FAILED, MISUSED, LabError
+from cdnlab.lab.state import StateDirectory, unwritable
+from cdnlab.lab.welcome import command, page_url, tell, welcome
+from cdnlab.plan.errors import PlanError
+from cdnlab.plan.load import load
+from cdnlab.plan.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line says; None and empty leave it to the topology."""
+
+    topology: Path | None = None
+    detach: bool = False
+    port: int | None = None
+    state: Path | None = None
+    origins: tuple[str, ...] = ()
+    origin_host: str | None = None
+    forwarded_proto: str | None = None
+    origin_place: str | None = None
+    distance: bool | None = None
+    store: str | None = None
+
+
+def up(choices: Choices, tiers: programs.Tiers = programs.REAL) -> int:
+    """Run a lab until it is ended; its exit code. LabError or PlanError where it cannot be started."""
+    started = time.monotonic()
+    if not sys.platform.startswith("linux"):
+        raise LabError(
+            f"the lab needs Linux, this is {sys.platform}: it needs all of 127.0.0.0/8, and prctl(2)",
+            "run it in containers: docker compose up   (`cdnlab edge` and `cdnlab lb`, the single nodes, run here too)",
+        )
+    front = daemon.fork_supervisor() if choices.detach else None
+    topology = choose(choices)
+    state = StateDirectory(choices.state)
+    lock = state.claim()
+    try:
+        return _up(choices, topology, state, lock, front, started, tiers)
+    finally:
+        state.sweep()
+        os.close(lock)
+
+
+def choose(choices: Choices) -> Topology:
+    """The topology as the command line changes it. PlanError."""
+    topology = load(choices.topology)
+    if choices.port is not None:
+        topology = topology.with_port(choices.port)
+    if choices.distance is not None:
+        topology = topology.with_distance(choices.distance)
+    if choices.store is not None:
+        topology = topology.with_store(choices.store)
+    if choices.origins:
+        topology = topology.with_origins(
+            choices.origins,
+            origin_host=choices.origin_host,
+            forwarded_proto=choices.forwarded_proto,
+            origin_place=choices.origin_place,
+        )
+    elif choices.origin_host or choices.forwarded_proto:
+        given = "--origin-host" if choices.origin_host else "--forwarded-proto"
+        raise LabError(f"{given} says how --origin is asked, and none is given", "add --origin URL", MISUSED)
+    return topology
+
+
+def _up(
+    choices: Choices,
+    topology: Topology,
+    state: StateDirectory,
+    lock: int,
+    front: daemon.Front | None,
+    started: float,
+    tiers: programs.Tiers,
+) -> int:
+    binary = embedded_store.find_binary() if topology.store.url is None else None
+    if choices.origins:
+        from cdnlab.lab.reach import check_origins
+
+        check_origins(topology.backends(topology.edge.pool), choices.origins)
+    addresses.check_free(_needed(topology))
+    vips = {vip.name: addresses.open_vip(topology.vip_address(vip)) for vip in topology.vips}
+    _save(topology, state)
+    tell(f"Starting {len(topology.nodes)} nodes{' and a store' if binary else ''} …")
+    programs.warm(tiers.modules)
+    lab = Lab(topology, state, front, started)
+    sockets = {name: vip.fileno() for name, vip in vips.items()}
+    told = topology if binary is None else topology.with_store(store_url(state))
+    children = programs.Programs(told, state, sockets, lock, binary, tiers)
+    pid, channel = nursery.fork_nursery(children, state.log)
+    for vip in vips.values():
+        vip.close()
+    try:
+        return asyncio.run(lab.live(children.names, channel))
+    finally:
+        channel.close()
+        nursery.reap(pid)
+
+
+def _needed(topology: Topology) -> Iterator[tuple[addresses.Address, str]]:
+    """Every address that will be listened on but the VIPs', with its purpose."""
+    yield ("127.0.0.1", topology.ports.page), "the page"
+    for name in topology.nodes:
+        yield topology.data_address(name), name
+        admin = topology.admin_address(name)
+        if admin is not None:
+            yield admin, f"{name}'s admin API"
+
+
+def _save(topology: Topology, state: StateDirectory) -> None:
+    """Write the topology as started, and the secrets."""
+    from cdnlab.node import secrets
+
+    try:
+        state.topology.write_text(topology.dump(), encoding="utf-8")
+        secrets.make(state.secrets)
+    except OSError as error:
+        raise unwritable(state.topology, error) from error
+    except secrets.SecretsError as error:
+        raise LabError(str(error)) from error
+
+
+class Lab:
+    """The loop of the supervisor's process: start, wait, end."""
+
+    def __init__(
+        self, topology: Topology, state: StateDirectory, front: daemon.Front | None, started: float
+    ) -> None:
+        self._topology = topology
+        self._state = state
+        self._front = front
+        self._started = started
+
+    async def live(self, names: tuple[str, ...], channel: socket) -> int:
+        """Run until it is ended; the exit code. LabError where the start fails; everything has ended then too."""
+        from cdnlab.lab.control import Control
+        from cdnlab.lab.gather import Gather
+        from cdnlab.lab.supervisor import Supervisor
+
+        supervisor = Supervisor(names, self._state, channel)
+        hurry = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, supervisor, hurry, number)
+        gather = Gather(supervisor, self._topology, self._facts(), self._store_url())
+        control = Control(supervisor, gather)
+        try:
+            await self._start(supervisor, control)
+            await supervisor.ended.wait()
+            supervisor.events.listeners.clear()
+            tell(f"Ending: {supervisor.why_ended}")
+        finally:
+            await supervisor.end(hurry)
+            await control.close()
+            await gather.close()
+        return FAILED if supervisor.failed else 0
+
+    async def _start(self, supervisor: Any, control: Any) -> None:
+        nodes = [name for name in supervisor.children if name != embedded_store.NAME]
+        embedded = len(nodes) < len(supervisor.children)
+        if embedded:
+            supervisor.begin(embedded_store.NAME)
+        try:
+            await control.open(self._state.socket, self._topology.ports.page)
+        except OSError as error:
+            raise LabError(
+                f"the page or the control socket cannot be opened: {error}", "use other ports: --port BASE"
+            ) from error
+        if embedded:
+            await supervisor.until_store_answers()
+        for name in nodes:
+            supervisor.begin(name)
+        await supervisor.until_ready(nodes)
+        seconds = time.monotonic() - self._started
+        tell(welcome(self._topology, self._state, seconds, detached=self._front is not None))
+        supervisor.events.listeners.append(_print_event)
+        if self._front is not None:
+            self._front.let_go(self._state.log("lab"))
+
+    def _interrupt(self, supervisor: Any, hurry: asyncio.Event, number: signal.Signals) -> None:
+        if supervisor.ended.is_set():
+            hurry.set()
+        supervisor.stop({signal.SIGINT: "Ctrl-C"}.get(number, signal.Signals(number).name))
+
+    def _facts(self) -> dict[str, Any]:
+        from cdnlab.node.node import our_version
+
+        vips = [(vip.name, self._topology.vip_address(vip)) for vip in self._topology.vips]
+        return {
+            "name": self._topology.name,
+            "version": our_version(),
+            "state_dir": str(self._state.path),
+            "pid": os.getpid(),
+            "started": time.time(),
+            "page": page_url(self._topology),
+            "distance": self._topology.distance.enabled,
+            "command": command(self._state, ""),
+            "vips": [{"name": name, "address": host, "port": port} for name, (host, port) in vips],
+        }
+
+    def _store_url(self) -> str:
+        from cdnlab.node.store import redacted
+
+        return redacted(self._topology.store.url or store_url(self._state))
+
+
+def store_url(state: StateDirectory) -> str:
+    """The embedded store's URL."""
+    return f"unix://{quote(str(state.store_socket))}"
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    tell(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {event['subject']}: {event['text']}")
+
+
+def refuse(error: LabError | PlanError) -> int:
+    """Say why not, on standard error; the exit code."""
+    print(f"cdnlab: {error}", file=sys.stderr)
+    return error.code if isinstance(error, LabError) else MISUSED
