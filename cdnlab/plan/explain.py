@@ -79,7 +79,7 @@ def _rank(detail: ErrorDetails) -> int:
 
 
 def _consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
-    """Whether a complaint only follows from another: a default that couldn't be made, a list now too short."""
+    """Whether a complaint only follows from another: a default not made, a list now too short."""
     loc = detail["loc"]
     deeper = any(other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details)
     return detail["type"] == "default_factory_not_called" or (detail["type"] == "too_short" and deeper)
@@ -124,17 +124,17 @@ def _section(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
             field = kind.model_fields.get(str(step))
             if field is None:
                 return None
-            kind = _bare(field.annotation)
+            kind = bare(field.annotation)
         elif get_origin(kind) in (dict, tuple):
-            kind = _bare(get_args(kind)[1 if get_origin(kind) is dict else 0])
+            kind = bare(get_args(kind)[1 if get_origin(kind) is dict else 0])
         else:
             return None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _bare(kind: Any) -> Any:
+def bare(kind: Any) -> Any:
     """Without Annotated and without `| None`."""
     if get_origin(kind) is Annotated:
-        return _bare(get_args(kind)[0])
+        return bare(get_args(kind)[0])
     given = [option for option in get_args(kind) if option is not type(None)]
-    return _bare(given[0]) if type(None) in get_args(kind) and len(given) == 1 else kind
+    return bare(given[0]) if type(None) in get_args(kind) and len(given) == 1 else kind

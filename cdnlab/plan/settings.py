@@ -201,7 +201,7 @@ class BackendSpec(Section):
 
     name: Name = Field(description="Its name in status, log and metrics; never its address.")
     address: Host = Field(description="Host name or IP address.")
-    port: int = Field(description="Port.", ge=1, le=65535, json_schema_extra={"unit": "port"})
+    port: int = Field(description="Its port.", ge=1, le=65535, json_schema_extra={"unit": "port"})
     place: str | None = setting(None, "Where it stands; without a place it is at no distance.", "place")
     weight: int = setting(1, "Its share of the requests, against the pool's other backends.", ge=1, le=1000)
     tls: bool = setting(False, "Connect with TLS and verify its certificate.")

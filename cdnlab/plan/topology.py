@@ -243,6 +243,8 @@ class Topology(Section):
         origin_place: the code of the place they stand at; None or "none" puts them at no distance.
         PlanError for a URL that doesn't parse, an unknown place, or no URL at all.
         """
+        if origin_place not in (None, "none"):
+            self.place(str(origin_place))
         given = {"origin_host": origin_host, "forwarded_proto": forwarded_proto}
         change: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         change["backends"] = [
