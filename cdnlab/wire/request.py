@@ -99,7 +99,8 @@ class RequestBlock:
         self.expect = _expect(index.get(b"expect"), version) and self.length != 0
         self.upgrade = index.get(b"upgrade") if version == 11 and b"upgrade" in options else None
         # about twice what parsing made: derived is counted in
-        self.size = 1200 + 6 * len(raw) + 400 * len(self.lines)
+        # about twice what parsing makes of a browser's block: what is derived from it is counted in
+        self.size = 1200 + 6 * len(raw) + 400 * len(self.lines) + 200 * len(options)
         self.derived: object | None = None
 
 

@@ -71,7 +71,7 @@ class ResponseBlock:
         lasting = self.version == 11 or b"keep-alive" in options
         self.keep_alive = lasting and b"close" not in options and not odd_coding
         self.close = not self.keep_alive
-        self.size = 1200 + 6 * len(raw) + 400 * len(self.lines)
+        self.size = 1200 + 6 * len(raw) + 400 * len(self.lines) + 200 * len(options)
         self.derived: object | None = None
 
 

@@ -182,8 +182,8 @@ PIECES = st.sampled_from(
 def test_the_canonical_form_is_its_own(raw: bytes) -> None:
     try:
         target = parse_target(raw, b"GET")
-    except Malformed as refusal:
-        assert refusal.code is Why.TARGET_BYTES  # a backslash in the path
+    except Malformed:
+        assert b"\\" in raw.partition(b"?")[0]
         return
     again = parse_target(target.canonical, b"GET")
     assert (again.canonical, again.path, again.query) == (target.canonical, target.path, target.query)
