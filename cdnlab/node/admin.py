@@ -98,6 +98,17 @@ class Admin:
             raise Refusal(
                 HTTPStatus.NOT_FOUND, f"there is no {request.path} here", f"known: {known}"
             ) from None
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            raise Refusal(
+                HTTPStatus.METHOD_NOT_ALLOWED, f"no {error.method} of {request.path}", f"allowed: {allowed}"
+            ) from None
+        except web.HTTPRequestEntityTooLarge:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body is larger than {BODY} bytes",
+                "send it in parts",
+            ) from None
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -213,7 +213,7 @@ class Store:
 def redacted(url: str) -> str:
     """The URL as people may see it: without user and password, also those given as query parameters."""
     scheme, place, path, _, _ = urlsplit(url)
-    return urlunsplit((scheme, place.rpartition("@")[2], path, "", ""))
+    return f"{scheme}://{place.rpartition('@')[2]}{path}"
 
 
 def _client(url: str) -> Redis:
