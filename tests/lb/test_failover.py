@@ -6,8 +6,10 @@ import functools
 import heapq
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -205,8 +207,17 @@ def test_a_renewal_interval_without_room_is_refused(lease: float, renew: float) 
 
 # -- two balancers, one lease, random pauses and outages ----------------------------------------------------------
 
-Outage = tuple[float, float, bool]
-"""Begin, end, and whether the store has forgotten everything at its end."""
+
+class Outage(NamedTuple):
+    """What becomes of the store: `frozen` (it carries out late what it was asked), `cut off`, or `restarted`."""
+
+    begin: float
+    end: float
+    kind: str = "cut off"
+
+
+Freeze = tuple[float, float]
+"""SIGSTOP, SIGCONT."""
 Wait = Iterator[float]
 
 
@@ -223,12 +234,12 @@ class ModelStore:
 
     def there(self, at: float) -> bool:
         """Whether it answers at `at`."""
-        while self.outages and self.outages[0][1] <= at:
-            if self.outages.pop(0)[2]:
+        while self.outages and self.outages[0].end <= at:
+            if self.outages.pop(0).kind == "restarted":
                 self.owner, self.token, self.epoch = "", -1, ""
         if at >= self.expires:
             self.owner = ""
-        return not self.outages or at < self.outages[0][0]
+        return not self.outages or at < self.outages[0].begin
 
     def watch(self, at: float) -> Watched:
         self.epoch = self.epoch or f"memory {next(self.epochs)}"
@@ -249,29 +260,38 @@ class ModelStore:
 
 
 class Play:
-    """Two machines against one store. `delays` is what the world does: each step takes the next one's time."""
+    """Two machines against one store. Each step takes the next of `delays`; a step inside one of its machine's
+    `freezes` (begin, end) is taken at its end."""
 
-    def __init__(self, outages: list[Outage], delays: list[float], *, seeded: bool) -> None:
+    def __init__(
+        self,
+        outages: list[Outage],
+        delays: Iterator[float],
+        *,
+        seeded: bool,
+        freezes: tuple[list[Freeze], list[Freeze]] = ([], []),
+    ) -> None:
         self.store = ModelStore(list(outages), token=0 if seeded else -1)
-        self.delays = iter(delays)
+        self.delays = delays
         self.machines = [Machine(), Machine()]
         self.order = itertools.count()
-        self.queue: list[tuple[float, int, Iterator[float]]] = []
+        self.queue: list[tuple[float, int, Wait, list[Freeze]]] = []
         self.now = 0.0
         self.terms = 0
         self.killed: Machine | None = None
         for number, machine in enumerate(self.machines):
-            self.spawn(number * 0.01, self.balancer(machine, f"lb-{number}"))
+            self.spawn(number * 0.01, self.balancer(machine, f"lb-{number}"), freezes[number])
 
-    def spawn(self, when: float, process: Wait) -> None:
-        heapq.heappush(self.queue, (when, next(self.order), process))
+    def spawn(self, when: float, process: Wait, freezes: list[Freeze]) -> None:
+        when = next((end for begin, end in freezes if begin <= when < end), when)
+        heapq.heappush(self.queue, (when, next(self.order), process, freezes))
 
     def run(self, until: float) -> None:
         """Play, and look at both deadlines after every step."""
         while self.queue[0][0] < until:
-            self.now, _, process = heapq.heappop(self.queue)
+            self.now, _, process, freezes = heapq.heappop(self.queue)
             for when in process:
-                self.spawn(max(when, self.now), process)
+                self.spawn(max(when, self.now), process, freezes)
                 break
             assert len(self.holders()) < 2, f"two holders at {self.now}"
 
@@ -279,7 +299,7 @@ class Play:
         return [machine for machine in self.machines if machine.deadline > self.now]
 
     def delay(self) -> float:
-        return next(self.delays, 0.001)
+        return next(self.delays)
 
     def balancer(self, machine: Machine, name: str) -> Wait:
         """What the shell does, with a pause wherever a process can be frozen."""
@@ -322,7 +342,8 @@ class Play:
             yield self.now + self.delay()
             answered(sent, self.now, answer)
             return
-        self.spawn(self.store.outages[0][1], self.late(question))
+        if self.store.outages[0].kind == "frozen":
+            self.spawn(self.store.outages[0].end, self.late(question), [])
         yield max(self.now, sent + machine.patience()) + self.delay()
         machine.away(sent, self.now)
 
@@ -333,37 +354,73 @@ class Play:
         yield from ()
 
 
-def outages(parts: list[tuple[float, float, bool]]) -> list[Outage]:
-    """From (time there, time away, forgets) to outages."""
-    at, made = 0.0, []
-    for there, away, forgets in parts:
-        made.append((at + there, at + there + away, forgets))
-        at += there + away
-    return made
+@dataclass
+class World:
+    """What happens to a play: how often a step is slow, for how long at most, and how the store behaves.
+
+    Hypothesis chooses these few numbers, and shrinks them; the seed spreads them over the steps.
+    """
+
+    seed: int
+    often: float
+    longest: float
+    away: float
+    kind: str
+    seeded: bool
+
+    def play(self, mayhem: float) -> Play:
+        """A play in which things happen for `mayhem` seconds of model time."""
+        rng = random.Random(self.seed)
+        outages = list(self._outages(rng, mayhem))
+        freezes = [self._freezes(rng, outages) for _ in range(2)]
+        return Play(outages, self._delays(rng), seeded=self.seeded, freezes=(freezes[0], freezes[1]))
+
+    def _outages(self, rng: random.Random, mayhem: float) -> Iterator[Outage]:
+        end = rng.uniform(0.5, 3.0)
+        while end < mayhem:
+            begin = end + rng.choice([STREAK, rng.uniform(STREAK, 3.0)])
+            end = begin + rng.uniform(0.01, self.away)
+            yield Outage(begin, end, self.kind or rng.choice(["frozen", "cut off", "restarted"]))
+
+    def _freezes(self, rng: random.Random, outages: list[Outage]) -> list[Freeze]:
+        """Where they hurt: from the middle or the end of an outage, or across a whole one."""
+        end, made = 0.0, []
+        for from_, until, _ in outages:
+            begin = rng.choice([from_ - 0.1, rng.uniform(from_, until + 0.3), from_ - rng.uniform(0.2, 1.0)])
+            if begin > end and rng.random() < 0.7:
+                end = max(begin, until) + rng.uniform(0.0, self.longest)
+                made.append((begin, end))
+        return made
+
+    def _delays(self, rng: random.Random) -> Iterator[float]:
+        while True:
+            frozen = rng.random() < self.often
+            yield rng.uniform(0.0, self.longest) if frozen else rng.choice([0.0, 0.001, 0.02])
 
 
-seconds = st.sampled_from([0.001, 0.01, 0.05, 0.3, 0.325, 0.5, 0.9, 1.0, 1.1, 2.0]) | st.floats(0.001, 3.0)
-hardly = st.sampled_from([0.0, 0.001, 0.002, 0.03, 0.06])
-parts = st.tuples(seconds.map(lambda part: max(part, STREAK)), seconds, st.booleans())
-
-
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    away=st.lists(parts, max_size=6),
-    delays=st.lists(st.one_of(hardly, hardly, hardly, hardly, hardly, seconds), max_size=300),
+worlds = st.builds(
+    World,
+    seed=st.integers(0, 2**32),
+    often=st.sampled_from([0.0, 0.01, 0.03, 0.1]),
+    longest=st.sampled_from([0.2, 0.5, 1.0, 2.0]),
+    away=st.sampled_from([0.1, 0.5, 1.0, 3.0]),
+    kind=st.sampled_from(["", "frozen", "cut off", "restarted"]),
     seeded=st.booleans(),
 )
-def test_never_two_holders(away: list[tuple[float, float, bool]], delays: list[float], seeded: bool) -> None:
-    play = Play(outages(away), delays, seeded=seeded)
-    play.run(60.0)
-    assert play.terms, "and one of them has held it at some time"
-    play.delays = iter(())
-    play.run(65.0)
-    assert play.holders(), "and holds it again when nothing happens any more"
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(world=worlds)
+def test_never_two_holders(world: World) -> None:
+    play = world.play(20.0)
+    play.run(25.0)
+    play.delays = itertools.repeat(0.001)
+    play.run(30.0)
+    assert play.holders(), "and one of them holds it when nothing happens any more"
 
 
 def test_a_killed_holder_is_followed_within_a_lease_and_a_look() -> None:
-    play = Play([], [], seeded=True)
+    play = Play([], itertools.repeat(0.001), seeded=True)
     play.run(3.0)
     (holder,) = play.holders()
     play.killed = holder
@@ -373,7 +430,7 @@ def test_a_killed_holder_is_followed_within_a_lease_and_a_look() -> None:
 
 
 def test_the_store_away_for_a_minute_changes_no_holder() -> None:
-    play = Play([(3.0, 63.0, True)], [], seeded=True)
+    play = Play([Outage(3.0, 63.0, "restarted")], itertools.repeat(0.001), seeded=True)
     play.run(2.9)
     before = play.holders()
     play.run(62.9)
