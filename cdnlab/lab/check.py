@@ -1,4 +1,4 @@
-"""`cdnlab check FILE`: whether a topology can be used, without starting it; `--schema` prints the JSON Schema.
+"""`cdnlab check FILE`: whether a topology can be used, without starting it; `--schema` prints its schema.
 
 What is right and wrong the plan decides; this file only says it, with exit code 0 or 2.
 """

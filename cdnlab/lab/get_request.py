@@ -1,0 +1,146 @@
+"""What `get` asks and from where: the request in bytes, and how its sender comes to stand at a place.
+
+It reads what a person typed and says what is wrong with it. It opens nothing but a socket to see whether an address
+can be had on this machine.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
+
+from cdnlab.lab.errors import MISUSED, LabError
+from cdnlab.plan.topology import Topology
+from cdnlab.wire.errors import Malformed
+from cdnlab.wire.fields import is_token, valid_value
+from cdnlab.wire.target import parse_target
+
+Field = tuple[bytes, bytes]
+
+#: What a URL may hold as it is; anything else, such as Korean in a path, is percent-encoded for the person.
+URL_CHARACTERS = "/?%:@!$&'()*+,;=-._~[]{}|^`\\"
+WITH_BODY = (b"POST", b"PUT", b"PATCH")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a client at `place`, without a body. `target` is in canonical form."""
+
+    method: bytes
+    target: bytes
+    host: str
+    place: str
+    fields: tuple[Field, ...]
+    """In order, without Host."""
+
+    @property
+    def url(self) -> str:
+        """What a browser would show for it."""
+        return f"http://{self.host}{self.target.decode()}"
+
+    def wire(self, extra: Iterable[Field] = ()) -> bytes:
+        """The bytes to send, `extra` fields last; the connection ends with the answer."""
+        names = {name.lower() for name, _ in self.fields}
+        lines = [self.method + b" " + self.target + b" HTTP/1.1", b"Host: " + self.host.encode()]
+        defaults = ((b"User-Agent", b"cdnlab-get"), (b"Accept", b"*/*"))
+        fields = [*(f for f in defaults if f[0].lower() not in names), *self.fields, *extra]
+        if self.method in WITH_BODY and b"content-length" not in names:
+            fields.append((b"Content-Length", b"0"))
+        lines += [name + b": " + value for name, value in fields]
+        return b"\r\n".join([*lines, b"Connection: close", b"", b""])
+
+    def for_host(self, host: str) -> Request:
+        """The same request for another Host."""
+        return replace(self, host=host)
+
+    def for_url(self, url: str, cookies: Mapping[str, str]) -> Request:
+        """The request that follows a redirect to `url`, with the cookies that were set on the way."""
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        fields = [field for field in self.fields if field[0].lower() != b"cookie"]
+        if cookies:
+            crumbs = "; ".join(f"{name}={value}" for name, value in cookies.items())
+            fields.append((b"Cookie", crumbs.encode("latin-1", "replace")))
+        canonical = parse_target(quote(target, safe=URL_CHARACTERS).encode(), self.method).canonical
+        return replace(self, target=canonical, host=parts.netloc, fields=tuple(fields))
+
+
+def build(path: str, method: str, headers: Iterable[str], topology: Topology, place: str | None) -> Request:
+    """The request that a person means. LabError or PlanError names what can't be asked."""
+    code = topology.place(place or topology.default_place).code
+    if not is_token(method.encode("latin-1", "replace")) or method.upper() == "CONNECT":
+        raise LabError(
+            f"--method {method!r} is no method that can be asked", "write such as GET or HEAD", MISUSED
+        )
+    fields = [_field(text) for text in headers]
+    host, target = _target(path, topology)
+    given = [value for name, value in fields if name.lower() == b"host"]
+    return Request(
+        method=method.upper().encode(),
+        target=_canonical(target, method),
+        host=given[-1].decode("latin-1") if given else host,
+        place=code,
+        fields=tuple(field for field in fields if field[0].lower() not in (b"host", b"connection")),
+    )
+
+
+def _target(path: str, topology: Topology) -> tuple[str, str]:
+    """(Host, target) of a path, or of a whole URL."""
+    if "://" in path:
+        parts = urlsplit(path)
+        if parts.scheme != "http" or not parts.netloc or "@" in parts.netloc:
+            raise LabError(f"{path}: the lab speaks http://HOST/path", "give a path, or such a URL", MISUSED)
+        return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if "?" in path else "")
+    host, port = topology.vip_address(topology.vips[0])
+    shown = f"[{host}]" if ":" in host else host
+    bare = path.partition("#")[0]
+    return f"{shown}:{port}" if port != 80 else shown, bare if bare.startswith("/") else f"/{bare}"
+
+
+def _canonical(target: str, method: str) -> bytes:
+    try:
+        return parse_target(quote(target, safe=URL_CHARACTERS).encode(), method.encode()).canonical
+    except Malformed as error:
+        raise LabError(f"{target}: {error}", "see RFC 3986 for what a path may hold", MISUSED) from None
+
+
+def _field(text: str) -> Field:
+    name, colon, value = text.partition(":")
+    field = name.strip().encode("latin-1", "replace"), value.strip().encode("utf-8")
+    if not colon or not is_token(field[0]) or not valid_value(field[1]):
+        raise LabError(f"--header {text!r} is no field", "write 'Name: value'", MISUSED)
+    return field
+
+
+def source_of(topology: Topology, place: str) -> tuple[str | None, str | None]:
+    """How a client comes to stand at `place`: (source address, None), or (None, place) to wish it by field.
+
+    The address is the truest way, and the lab's own: its prefix says where it is. Where this machine can't have it,
+    the field does, if the topology lets clients choose. LabError if neither works.
+    """
+    vip = topology.vips[0].address
+    address = topology.client_address(place)
+    if (
+        ip_address(vip).version == 4
+        and ip_address(address).is_loopback == ip_address(vip).is_loopback
+        and _ours(address)
+    ):
+        return address, None
+    if topology.clients.may_choose_place:
+        return None, place
+    raise LabError(
+        f"no client at {place} can be made here: this machine can't send from {address}",
+        "let clients choose their place: clients.may_choose_place in the topology",
+    )
+
+
+def _ours(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
