@@ -108,19 +108,23 @@ def _construct(root: yaml.Node | None, file: str) -> Any:
         loader.dispose()
 
 
-def _repeated(node: yaml.Node | None, path: str) -> Iterator[tuple[str, int]]:
-    """(path, line) of each key that its mapping has already."""
+def _repeated(node: yaml.Node | None, path: str, seen: set[int] | None = None) -> Iterator[tuple[str, int]]:
+    """(path, line) of each key that its mapping has already. An alias is looked into once: it may hold itself."""
+    seen = set() if seen is None else seen
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
             here = f"{path}.{key.value}" if path else str(key.value)
-            if key.value in seen:
+            if str(key.value) in keys:
                 yield here, key.start_mark.line
-            seen.add(str(key.value))
-            yield from _repeated(value, here)
+            keys.add(str(key.value))
+            yield from _repeated(value, here, seen)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield from _repeated(item, f"{path}[{index}]")
+            yield from _repeated(item, f"{path}[{index}]", seen)
 
 
 # -- telling ------------------------------------------------------------------------------------------------

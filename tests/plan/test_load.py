@@ -238,6 +238,12 @@ def test_words_stay_words() -> None:
     )  # fmt: skip
 
 
+def test_aliases() -> None:
+    shared = "nodes:\n  e: &e {tier: edge, address: 127.0.0.2}\n  f: {<<: *e, address: 127.0.0.3}\n"
+    assert parse(shared + REST).node("f").tier == "edge"
+    assert "pools" in complaint(HEAD + "pools: &p {origins: *p}")
+
+
 def test_json_is_yaml() -> None:
     topology = parse(HEAD + REST)
     assert parse(json.dumps(topology.model_dump(mode="json", exclude_unset=True))) == topology
