@@ -15,7 +15,7 @@ import select
 import stat
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -135,11 +135,12 @@ class Events:
 class AccessLog:
     """JSON lines, one per request, or one per `every` requests; flushed by the node once a second.
 
-    `descriptor` is not closed here. What is pending is bounded; what does not fit, or cannot be written, is
-    dropped, counted in `dropped`, and said once through `complain`.
+    `descriptor` is not closed here. What is pending is bounded; a line that does not fit, or cannot be
+    written, is dropped and counted in `dropped`; `complain` hears of it once, until lines are taken again.
     """
 
-    PENDING = 1 << 20  # bytes waiting for the next flush
+    PENDING = 1 << 20  # bytes that may wait
+    FLUSH = 1 << 16  # bytes after which a line does not wait for the next second
     PIECE = 4096  # PIPE_BUF: a pipe that polls writable takes this much without blocking
 
     def __init__(self, descriptor: int, every: int = 1, complain: Callable[[str], None] = log.error) -> None:
@@ -149,39 +150,42 @@ class AccessLog:
         self._descriptor = descriptor
         self._complain = complain
         self._complained = False
-        self._lines: list[bytes] = []
-        self._size = 0
+        self._pending = bytearray()
+        self._flush_at = self.FLUSH
+        self._torn = False  # the last byte written was inside a line
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Queue one entry; the oldest pending ones stay, this one is dropped when there is no room."""
+        """Queue one entry, or drop it where there is no room."""
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        if self._size + len(line) > self.PENDING:
+        if len(self._pending) + len(line) > self.PENDING:
             self._drop(1, "it takes lines too slowly")
             return
-        self._lines.append(line)
-        self._size += len(line)
+        self._pending += line
+        if len(self._pending) >= self._flush_at:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is pending, as far as it goes without blocking."""
-        lines, self._lines, self._size = self._lines, [], 0
-        while lines:
-            piece = _piece(lines, self.PIECE)
-            try:
-                if not _writable(self._descriptor):
-                    self._lines = lines + self._lines
-                    self._size = sum(map(len, self._lines))
-                    return
-                _write_all(self._descriptor, b"".join(lines[:piece]))
-            except OSError as error:
-                self._drop(len(lines), error.strerror or str(error))
-                return
-            self.written += piece
-            del lines[:piece]
+        try:
+            self._write()
+        except OSError as error:
+            self._drop(self._pending.count(b"\n"), error.strerror or str(error))
+            self._pending = bytearray(b"\n" if self._torn else b"")
+        self._flush_at = len(self._pending) + self.FLUSH
+
+    def _write(self) -> None:
+        regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        while self._pending and (regular or _writable(self._descriptor)):
+            piece = bytes(self._pending[: self.FLUSH if regular else self.PIECE])
+            size = os.write(self._descriptor, piece)
+            self._torn = piece[size - 1] != ord("\n")
+            self.written += piece.count(b"\n", 0, size)
+            del self._pending[:size]
             self._complained = False
 
     def _drop(self, lines: int, why: str) -> None:
         self.dropped += lines
-        if not self._complained:
+        if lines and not self._complained:
             self._complained = True
             self._complain(f"access log: {why}; lines are dropped and counted until it takes them again")
 
@@ -224,25 +228,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _piece(lines: Iterable[bytes], room: int) -> int:
-    """How many of `lines` fit into `room` bytes; one at least."""
-    count = 0
-    for line in lines:
-        room -= len(line)
-        if room < 0:
-            break
-        count += 1
-    return max(count, 1)
-
-
 def _writable(descriptor: int) -> bool:
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return True
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return any(happened & select.POLLOUT for _, happened in poll.poll(0))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+    return any(happened & (select.POLLOUT | select.POLLERR) for _, happened in poll.poll(0))
