@@ -1,8 +1,8 @@
 """How late the event loop runs, and when the garbage collector may.
 
-Every stall over 5 ms is counted: a timer that was due knows how long nothing ran. A timer that ticks each
-10 ms while the process works, and each 100 ms while it idles, sees a stall of S with the chance S / 10 ms and
-measures what is left of it; so short stalls are undercounted, long ones are not.
+A stall is what keeps a timer waiting for more than 5 ms after it was due. One that ticks each 10 ms while the
+process works, and each 100 ms while it idles, sees every stall of 15 ms, and a stall of S below that with the
+chance (S - 5 ms) / 10 ms; measuring each one exactly would cost a wakeup per callback.
 
 A full collection over a million objects takes 222 ms, longer than a lease lives. The data path makes no
 reference cycles, so automatic full collections are off; young ones stay, and an explicit one a minute covers
