@@ -35,7 +35,7 @@ class Date(int):
 
 
 BareItem = int | float | str | bytes | bool | Token | Date | DisplayString
-Parameters = dict[str, BareItem]
+Parameters = Mapping[str, BareItem]
 Item = tuple[BareItem, Parameters]
 InnerList = tuple[list[Item], Parameters]
 Member = Item | InnerList
@@ -150,7 +150,7 @@ class _Reader:
         return self.bare_item(), self.parameters()
 
     def parameters(self) -> Parameters:
-        found: Parameters = {}
+        found: dict[str, BareItem] = {}
         while self.took(";"):
             self.match(_SPACES, "a space")
             key = self.key()
@@ -193,7 +193,7 @@ class _Reader:
 # ---- writing (§4.1) ----------------------------------------------------------------------------------------
 
 
-def serialise_item(bare: BareItem, parameters: Mapping[str, BareItem] | None = None) -> bytes:
+def serialise_item(bare: BareItem, parameters: Parameters | None = None) -> bytes:
     """§4.1.3. ValueError for what the type cannot hold."""
     return _item(bare, parameters or {}).encode("ascii")
 
@@ -221,11 +221,11 @@ def _member(member: Member) -> str:
     return _item(first, parameters)
 
 
-def _item(bare: BareItem, parameters: Mapping[str, BareItem]) -> str:
+def _item(bare: BareItem, parameters: Parameters) -> str:
     return _bare(bare) + _parameters(parameters)
 
 
-def _parameters(parameters: Mapping[str, BareItem]) -> str:
+def _parameters(parameters: Parameters) -> str:
     return "".join(
         f";{_checked_key(key)}" + ("" if bare is True else "=" + _bare(bare))
         for key, bare in parameters.items()
