@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from cdnlab.net.clock import now
 from cdnlab.net.exchange import Handler
 from cdnlab.net.timers import Sweep
 from cdnlab.plan.topology import Limits
@@ -64,6 +65,10 @@ class Always:
     """An address that nobody else can hold: a single node's, or an edge's own."""
 
     deadline = math.inf
+
+
+#: How often a drain looks whether connections are left.
+LOOK = 0.05
 
 
 class Listener:
@@ -167,3 +172,11 @@ class Listener:
         for connection in victims:
             connection.abort(reason)
         return len(victims)
+
+
+async def quiet(listeners: Iterable[Listener], deadline: float) -> None:
+    """Return when none of `listeners` has a connection left, or at `deadline` (BOOTTIME)."""
+    listeners = list(listeners)
+    # a drain is rare; an event for each connection that ends would cost all the others
+    while any(each.connections for each in listeners) and now() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK)

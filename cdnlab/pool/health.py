@@ -40,7 +40,7 @@ class Transition(NamedTuple):
 class Health:
     """The state of one backend, and what led to it."""
 
-    __slots__ = ("checks", "detail", "fall", "last_ok", "rise", "since", "state", "streak")
+    __slots__ = ("checks", "detail", "downs", "fall", "last_ok", "rise", "since", "state", "streak", "ups")
 
     def __init__(self, *, rise: int = 2, fall: int = 2, now: float = 0.0) -> None:
         """Begin as unknown. `rise` and `fall` count checks in a row (HAProxy's words), at least 1."""
@@ -54,6 +54,8 @@ class Health:
         self.fall = fall
         self.last_ok: bool | None = None
         self.streak = 0
+        self.ups = self.downs = 0
+        """How often the state became up, and down."""
 
     @property
     def usable(self) -> bool:
@@ -84,6 +86,8 @@ class Health:
         transition = Transition(self.state, after, now, self.detail)
         self.state = after
         self.since = now
+        self.ups += after is State.UP
+        self.downs += after is State.DOWN
         return transition
 
 

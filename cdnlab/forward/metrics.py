@@ -1,0 +1,105 @@
+"""What balancer and edge count alike: their pools, their upstream connections, their listeners.
+
+One table declares the metrics; the numbers lie in plain slots of the pieces that act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cdnlab.forward.connect import Connector
+from cdnlab.forward.exchange import Forwarder
+from cdnlab.net.listener import Listener, Refusal
+from cdnlab.node.metrics import Family, MetricSpec, family
+from cdnlab.pool.reasons import Reason
+
+UP = MetricSpec(
+    "cdnlab_pool_backend_up", "gauge", ("pool", "backend"), "1 while new requests may go to the backend."
+)
+LIVE = MetricSpec("cdnlab_pool_backend_live", "gauge", ("pool", "backend"), "Exchanges in flight.")
+SERVED = MetricSpec(
+    "cdnlab_pool_backend_exchanges_total",
+    "counter",
+    ("pool", "backend"),
+    "Exchanges ended, failed ones included.",
+)
+FAILED = MetricSpec(
+    "cdnlab_pool_backend_failures_total",
+    "counter",
+    ("pool", "backend"),
+    "Exchanges that failed at the backend.",
+)
+TRANSITIONS = MetricSpec(
+    "cdnlab_pool_health_transitions_total",
+    "counter",
+    ("pool", "backend", "to"),
+    "Verdicts of the health checks, by the new state.",
+)
+RETRIES = MetricSpec(
+    "cdnlab_pool_retries_total",
+    "counter",
+    ("pool", "reason"),
+    "Requests sent to a further candidate, and why.",
+)
+RETRIES_REFUSED = MetricSpec(
+    "cdnlab_pool_retries_refused_total", "counter", ("pool",), "Retries that the budget did not allow."
+)
+OPENED = MetricSpec(
+    "cdnlab_upstream_connections_opened_total", "counter", (), "Connections opened to backends."
+)
+OPEN_FAILED = MetricSpec(
+    "cdnlab_upstream_connect_failures_total",
+    "counter",
+    (),
+    "Connections to backends that could not be opened.",
+)
+ACCEPTED = MetricSpec("cdnlab_listener_connections_total", "counter", (), "Client connections accepted.")
+REFUSED = MetricSpec(
+    "cdnlab_listener_refusals_total",
+    "counter",
+    ("reason",),
+    "Connections and requests refused before the tier saw them.",
+)
+TABLE = (
+    UP, LIVE, SERVED, FAILED, TRANSITIONS, RETRIES, RETRIES_REFUSED, OPENED, OPEN_FAILED, ACCEPTED, REFUSED,
+)  # fmt: skip
+
+#: Reasons for which a request can go to a further candidate.
+RETRY_REASONS = (Reason.CONNECT_FAILED, Reason.RESPONSE_FAILED, Reason.TIMED_OUT)
+
+
+def pool_families(forwarders: Iterable[Forwarder]) -> Iterator[Family]:
+    """The families of these forwarders' pools and of the connector they share."""
+    forwarders = list(forwarders)
+    rows = [
+        ((each.pool.name, backend.name), backend) for each in forwarders for backend in each.pool.backends
+    ]
+    yield family(UP, [(labels, int(backend.usable)) for labels, backend in rows])
+    yield family(LIVE, [(labels, backend.live) for labels, backend in rows])
+    yield family(SERVED, [(labels, backend.served) for labels, backend in rows])
+    yield family(FAILED, [(labels, backend.failures) for labels, backend in rows])
+    yield family(
+        TRANSITIONS,
+        [
+            ((*labels, state), count)
+            for labels, backend in rows
+            for state, count in (("up", backend.health.ups), ("down", backend.health.downs))
+        ],
+    )
+    yield family(
+        RETRIES,
+        [((each.pool.name, str(why)), each.retries[why]) for each in forwarders for why in RETRY_REASONS],
+    )
+    yield family(RETRIES_REFUSED, [((each.pool.name,), each.retry_refused) for each in forwarders])
+    connectors: set[Connector] = {each.connector for each in forwarders}
+    yield family(OPENED, [((), sum(connector.opened for connector in connectors))])
+    yield family(OPEN_FAILED, [((), sum(connector.failed for connector in connectors))])
+
+
+def listener_families(listeners: Iterable[Listener]) -> Iterator[Family]:
+    """The families of these listeners."""
+    listeners = list(listeners)
+    yield family(ACCEPTED, [((), sum(listener.accepted for listener in listeners))])
+    yield family(
+        REFUSED, [((str(why),), sum(listener.refusals[why] for listener in listeners)) for why in Refusal]
+    )

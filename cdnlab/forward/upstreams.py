@@ -1,0 +1,197 @@
+"""A node's pools, connections and listeners, made from the topology: what balancer and edge set up alike.
+
+It decides nothing that a request could notice; it joins the typed topology to the pieces that act.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from cdnlab.forward.connect import Connector
+from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.explain import MARK_FIELD, check
+from cdnlab.forward.probe import Prober
+from cdnlab.net.clock import wall
+from cdnlab.net.listener import Holder, Listener
+from cdnlab.net.timers import Sweep
+from cdnlab.node.health_answer import answer as health_answer
+from cdnlab.pool.algorithms.registry import Settings
+from cdnlab.pool.backend import Backend
+from cdnlab.pool.health import Transition
+from cdnlab.pool.pool import Pool
+from cdnlab.world.distance import nearest_first, round_trip
+
+if TYPE_CHECKING:
+    from cdnlab.net.exchange import Exchange, Handler
+    from cdnlab.node.node import Node
+    from cdnlab.plan.topology import Topology
+
+
+def make_pool(topology: Topology, name: str) -> Pool:
+    """The pool `name` with its backends, algorithm and order of places."""
+    spec = topology.pool(name)
+    backends = [
+        Backend(
+            each.name,
+            each.address,
+            each.port,
+            place=each.place or "",
+            weight=each.weight,
+            tls=each.tls,
+            server_name=each.server_name,
+            ours=topology.ours(each),
+        )
+        for each in topology.backends(name)
+    ]
+    return Pool(
+        name, backends, spec.algorithm, Settings(nearest=places_by_distance(topology), inner=spec.inner)
+    )
+
+
+def places_by_distance(topology: Topology) -> dict[str, list[str]]:
+    """For each place, all places nearest first."""
+    places = topology.all_places
+    return {code: nearest_first(place, places.values()) for code, place in places.items()}
+
+
+def trip_times(topology: Topology) -> Callable[[str, str], float] | None:
+    """Seconds of a round trip between two places; None where distance is off."""
+    if not topology.distance.enabled:
+        return None
+    places, stretch = topology.all_places, topology.distance.stretch
+
+    @lru_cache(maxsize=4096)
+    def seconds(a: str, b: str) -> float:
+        return round_trip(places[a], places[b], stretch=stretch)
+
+    return seconds
+
+
+def place_finder(topology: Topology) -> Callable[[str], str]:
+    """Where an address stands; the default place if no prefix says."""
+    table, default = topology.prefix_table(), topology.default_place
+
+    def place_of(address: str) -> str:
+        try:
+            return table.lookup(address) or default
+        except ValueError:  # a Unix socket's peer has no address
+            return default
+
+    return place_of
+
+
+def make_connector(node: Node, loop: asyncio.AbstractEventLoop, sweep: Sweep) -> Connector:
+    """This node's upstream connections: from its own address, over links if distance is on."""
+    topology = node.topology
+    return Connector(
+        loop,
+        sweep,
+        topology.upstream,
+        source_address=own_address(node),
+        round_trip=trip_times(topology),
+        window=topology.distance.window,
+    )
+
+
+def make_forwarders(topology: Topology, names: set[str], connector: Connector) -> dict[str, Forwarder]:
+    """A forwarder for each pool named."""
+    return {name: Forwarder(make_pool(topology, name), connector) for name in sorted(names)}
+
+
+def own_address(node: Node) -> str | None:
+    """The address this node connects from, None for the kernel's choice.
+
+    A node binds one of its own addresses, so that its peers can trust single addresses: on loopback a trusted range
+    would be everybody. A node alone has no peers that need to know it, and its origin may be elsewhere: not bound.
+    """
+    address = node.topology.node(node.name).address
+    parsed = ip_address(address)
+    bound = len(node.topology.nodes) > 1 and parsed.version == 4 and not parsed.is_unspecified
+    return address if bound else None
+
+
+def make_prober(node: Node, pool: Pool) -> Prober:
+    """The active checks of a pool; each change of state is an event of this node."""
+    spec = node.topology.pool(pool.name)
+
+    def changed(backend: Backend, transition: Transition) -> None:
+        text = f"{transition.before} -> {transition.after}: {transition.detail}"
+        node.events.add(
+            "health",
+            backend.name,
+            text,
+            pool=pool.name,
+            before=str(transition.before),
+            after=str(transition.after),
+            reason=transition.detail,
+        )
+
+    return Prober(
+        pool, spec.health, source_address=own_address(node), host=spec.origin_host, on_transition=changed
+    )
+
+
+def explains(key: bytes) -> Callable[[Exchange], bool]:
+    """Whether an exchange bears a valid mark under `key`."""
+
+    def explained(exchange: Exchange) -> bool:
+        for name, value in exchange.volatile:
+            if name == MARK_FIELD:
+                line = exchange.line
+                return check(key, value, line.method, line.target.canonical, wall())
+        return False
+
+    return explained
+
+
+def make_listener(
+    node: Node,
+    handler: Handler,
+    sweep: Sweep,
+    *,
+    holder: Holder | None = None,
+    accept_rtt: Callable[[str], float] | None = None,
+    proxy_protocol: bool = False,
+) -> Listener:
+    """A listener of this node with the topology's limits and trust."""
+    topology = node.topology
+    return Listener(
+        handler,
+        name=node.name,
+        limits=topology.limits,
+        sweep=sweep,
+        place_of=place_finder(topology),
+        trusted=topology.trusted_peers(node.name),
+        holder=holder,
+        alive=lambda: health_answer(node.health, node.name),
+        explain=explains(node.secrets.explain_key),
+        accept_rtt=accept_rtt,
+        proxy_protocol=proxy_protocol,
+        window=topology.distance.window,
+    )
+
+
+def backend_rows(pool: Pool) -> list[dict[str, Any]]:
+    """The pool's backends for /status. No address: names are what people and strangers may read."""
+    rows = []
+    for backend in pool.backends:
+        health = backend.health
+        rows.append(
+            {
+                "pool": pool.name,
+                "name": backend.name,
+                "place": backend.place or None,
+                "state": "draining" if backend.draining else str(health.state),
+                "usable": backend.usable,
+                "reason": health.detail or backend.reason().sentence,
+                "live": backend.live,
+                "served": backend.served,
+                "failures": backend.failures,
+                "weight": backend.weight,
+            }
+        )
+    return rows

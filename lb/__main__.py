@@ -1,0 +1,5 @@
+"""`python -m lb`: the balancer's command line."""
+
+from lb.command import app
+
+app()

@@ -1,0 +1,163 @@
+"""A balancer's process: its pools, its VIPs, its failover, its health checks.
+
+Decides the order in which these start and end. It must not know how a request is handled or who holds a VIP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.metrics import listener_families, pool_families
+from cdnlab.forward.probe import Prober
+from cdnlab.forward.trail import Trail
+from cdnlab.forward.upstreams import (
+    backend_rows,
+    make_connector,
+    make_forwarders,
+    make_listener,
+    make_prober,
+)
+from cdnlab.net import tasks
+from cdnlab.net.listener import Listener, quiet
+from cdnlab.net.timers import Sweep
+from cdnlab.node.metrics import Family, Tallies, family
+from cdnlab.node.node import Node
+from lb import failover_lease
+from lb.failover import State
+from lb.failover_lease import Failover
+from lb.http_proxy import HttpProxy
+from lb.routes import Routes
+from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, TRANSITIONS
+from lb.vip import Vip, inherited, open_own
+
+
+class Balancer:
+    """The App of tier lb."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        topology = node.topology
+        self.tallies = node.tallies = Tallies(OUTCOMES, topology.place_codes(), errors=ERRORS)
+        self.vips = [Vip(spec.name) for spec in topology.vips]
+        self.listeners: list[Listener] = []
+        self.failovers: list[Failover] = []
+        self.forwarders: dict[str, Forwarder] = {}
+        self.probers: list[Prober] = []
+        self._sweep: Sweep | None = None
+        node.connections = lambda: sum(len(listener.connections) for listener in self.listeners)
+
+    async def start(self) -> None:
+        """Open what this balancer listens on, and take part in failover. StartError, PlanError."""
+        node, topology = self.node, self.node.topology
+        loop = asyncio.get_running_loop()
+        sweep = self._sweep = Sweep(loop)
+        connector = make_connector(node, loop, sweep)
+        routes = topology.balancer_routes()
+        self.forwarders = make_forwarders(topology, {route.pool for route in routes}, connector)
+        proxy = HttpProxy(
+            topology,
+            node.name,
+            Routes(routes),
+            self.forwarders,
+            Trail(node.name),
+            self.tallies,
+            node.ring,
+            topology.trusted_peers(node.name),
+        )
+        self.probers = [make_prober(node, forwarder.pool) for forwarder in self.forwarders.values()]
+        for prober in self.probers:
+            prober.start()
+        for spec, vip in zip(topology.vips, self.vips, strict=True):
+            listener = make_listener(node, proxy, sweep, holder=vip)
+            self.listeners.append(listener)
+            descriptor = node.inherited.get(spec.name)
+            sock = open_own(*topology.vip_address(spec)) if descriptor is None else inherited(descriptor)
+            vip.add(sock, listener, listener.abort_all)
+            await self._take_part(vip, shared=descriptor is not None)
+
+    async def _take_part(self, vip: Vip, *, shared: bool) -> None:
+        """A VIP whose sockets others have, too, is held by lease; any other is ours alone."""
+        node, topology = self.node, self.node.topology
+        if not shared or node.store is None:
+            await vip.hold_forever()
+            return
+        spec = topology.failover
+        failover = failover_lease.make(
+            vip,
+            node.store,
+            lab=topology.name,
+            node=node.name,
+            lease=spec.lease,
+            renew=spec.renew,
+            events=node.events,
+        )
+        self.failovers.append(failover)
+        tasks.spawn(failover.run(), f"failover {vip.name}")
+
+    async def drain(self, deadline: float) -> None:
+        """Hand the VIPs over, then finish what runs."""
+        for failover in self.failovers:
+            await failover.stop()
+        for vip in self.vips:
+            vip.stop_accepting()
+        for listener in self.listeners:
+            listener.drain()
+        await quiet(self.listeners, deadline)
+
+    async def stop(self) -> None:
+        """Close everything."""
+        for prober in self.probers:
+            prober.stop()
+        for listener in self.listeners:
+            listener.abort_all("the balancer ends")
+        for vip in self.vips:
+            vip.close()
+        for forwarder in self.forwarders.values():
+            forwarder.connector.close()
+        if self._sweep is not None:
+            self._sweep.stop()
+
+    def status(self) -> Mapping[str, Any]:
+        """Backends and VIPs."""
+        rows = [failover.status() for failover in self.failovers]
+        shared = {row["name"] for row in rows}
+        rows += [
+            {
+                "name": vip.name,
+                "state": str(State.ACTIVE if vip.accepting else State.INITIALIZE),
+                "holder": self.node.name,
+                "token": 0,
+            }
+            for vip in self.vips
+            if vip.name not in shared
+        ]
+        return {
+            "backends": [
+                row for forwarder in self.forwarders.values() for row in backend_rows(forwarder.pool)
+            ],
+            "vips": rows,
+        }
+
+    def metrics(self) -> Iterable[Family]:
+        """The tier's table, filled."""
+        yield from self.tallies.families(DURATION, REQUESTS, BYTES)
+        yield family(HOLDER, [((vip.name,), int(vip.accepting)) for vip in self.vips])
+        yield family(
+            TRANSITIONS,
+            [
+                ((vip.name, str(state)), count)
+                for vip in self.vips
+                for state, count in self._transitions(vip).items()
+            ],
+        )
+        yield from pool_families(self.forwarders.values())
+        yield from listener_families(self.listeners)
+
+    def _transitions(self, vip: Vip) -> dict[State, int]:
+        for failover in self.failovers:
+            if failover.vip is vip:
+                return failover.transitions
+        return dict.fromkeys(State, 0)

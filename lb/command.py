@@ -1,0 +1,65 @@
+"""The balancer's command line: one node alone, and the entry by which a lab starts its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cdnlab.plan.topology import Topology
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def node_main(
+    topology: Topology,
+    name: str,
+    state: Path | None = None,
+    inherited: Mapping[str, int] | None = None,
+    ready_fd: int | None = None,
+    store_url: str | None = None,
+) -> int:
+    """Be the balancer `name` of `topology`; the exit code. `inherited`: listening sockets by VIP name."""
+    from cdnlab.node.process import run
+    from lb.app import Balancer
+
+    return run(
+        topology, name, Balancer, state=state, inherited=inherited, ready_fd=ready_fd, store_url=store_url
+    )
+
+
+@app.command()
+def command(
+    listen: Annotated[str, typer.Option(help="Where to listen, HOST:PORT.")],
+    backend: Annotated[list[str], typer.Option(help="A server behind it, HOST:PORT or URL; repeatable.")],
+    algorithm: Annotated[
+        str, typer.Option(help="round_robin, least_connections or nearest.")
+    ] = "round_robin",
+    admin: Annotated[
+        str | None, typer.Option(help="Admin API at HOST:PORT, or off. Default: 1021 above the port.")
+    ] = None,
+) -> None:
+    """A load balancer in front of any servers.
+
+    Example: cdnlab lb --listen 127.0.0.1:8080 --backend 127.0.0.1:9001 --backend 127.0.0.1:9002
+    """
+    from cdnlab.plan.errors import PlanError
+    from cdnlab.plan.single import single_lb
+
+    try:
+        topology = single_lb(listen, backend, algorithm=algorithm, admin=admin)
+    except PlanError as error:
+        typer.echo(f"cdnlab: {error}", err=True)
+        raise typer.Exit(2) from None
+    _say(topology, listen, backend)
+    raise typer.Exit(node_main(topology, "lb"))
+
+
+def _say(topology: Topology, listen: str, backends: list[str]) -> None:
+    """One line on what was asked for; what cannot be done follows on standard error."""
+    address = topology.admin_address("lb")
+    admin = f", admin at http://{address[0]}:{address[1]}" if address else ""
+    typer.echo(f"cdnlab lb: http://{listen} -> {', '.join(backends)}{admin}; Ctrl-C ends it")
