@@ -64,4 +64,4 @@ def render(entry: Json) -> Text:
     text.append(f" {kind:<9} ", style=KIND_STYLES.get(kind, ""))
     if subject and subject != node:
         text.append(f"{subject}: ")
-    return text.append(str(entry.get("text") or ""))
+    return text.append(tables.printable(entry.get("text")))

@@ -33,7 +33,7 @@ def show(visit: Visit, *, stderr: bool) -> None:
         )
     for name in ("cache-status", "via"):
         if answer.field(name):
-            console.print(Text(f"{name.title()}: {answer.field(name)}", style="dim"))
+            console.print(Text(f"{name.title()}: {tables.printable(answer.field(name))}", style="dim"))
     console.print()
     if visit.redirect is not None:
         _show_redirect(console, visit, visit.redirect)
@@ -56,7 +56,7 @@ def _status_line(answer: Answer) -> Text:
         f"HTTP/1.1 {answer.status} {answer.reason}".rstrip(), style=tables.status_style(answer.status)
     )
     facts = [answer.field("content-type"), tables.size(answer.size)]
-    return text.append("  " + ", ".join(fact for fact in facts if fact), style="dim")
+    return text.append("  " + tables.printable(", ".join(fact for fact in facts if fact)), style="dim")
 
 
 def _times(answer: Answer) -> Text:
@@ -70,9 +70,9 @@ def _times(answer: Answer) -> Text:
 def _show_redirect(console: Console, visit: Visit, verdict: Verdict) -> None:
     fine = verdict.kind is Kind.WITHIN
     style = "" if fine else "yellow" if verdict.kind is Kind.ELSEWHERE and not verdict.remedy else "red"
-    console.print(Text(f"Redirect to {visit.chain[1]}", style=style), soft_wrap=True)
+    console.print(Text(f"Redirect to {tables.printable(visit.chain[1])}", style=style), soft_wrap=True)
     for url in visit.chain[2:]:
-        console.print(Text(f"      to {url}", style=style), soft_wrap=True)
+        console.print(Text(f"      to {tables.printable(url)}", style=style), soft_wrap=True)
     console.print(Text(f"  {verdict.kind.sentence}", style=style))
     if verdict.remedy:
         console.print(Text(f"  {verdict.remedy}"))

@@ -113,7 +113,7 @@ def render(entry: Json, width: int, verbose: bool = False) -> list[Text]:
     line.append(f" {result:<9}", style=tables.result_style(result))
     line.append(f" {tables.millis(entry.get('seconds')):>8}")
     backend = str(entry.get("backend") or "")
-    asked = f"{entry.get('method') or ''} {entry.get('target') or ''}"
+    asked = tables.printable(f"{entry.get('method') or ''} {entry.get('target') or ''}")
     room = max(12, width - line.cell_len - 1 - (len(backend) + 3 if backend else 0))
     line.append(" ")
     line.append(asked if len(asked) <= room else asked[: room - 1] + "…")
@@ -131,4 +131,6 @@ def _more(entry: Json) -> Text:
         ("id", entry.get("request_id")),
     ]
     text = Text("             ", style="dim")
-    return text.append("  ".join(f"{name} {value}" for name, value in facts if value not in (None, "")))
+    return text.append(
+        "  ".join(f"{name} {tables.printable(value)}" for name, value in facts if value not in (None, ""))
+    )

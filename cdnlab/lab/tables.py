@@ -113,6 +113,11 @@ def clock(wall: Any, *, fraction: bool = False) -> str:
     return f"{text}.{int(found % 1 * 1000):03d}" if fraction else text
 
 
+def printable(text: Any) -> str:
+    """`text` with "?" for what is not printable: a client's bytes must not steer the reader's terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(text or ""))
+
+
 # ---- states ----
 
 

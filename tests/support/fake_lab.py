@@ -1,6 +1,6 @@
-"""A control server with the shapes of a running lab's answers, so that what people see can be tested without one.
+"""A control server with the shapes of a running lab's answers, so that what people see is tested without one.
 
-It serves `/lab`, `/status`, `/requests`, `/events` on `lab.sock` in a state directory (and, if asked, on a TCP port with
+It serves `/lab`, `/status`, `/requests`, `/events` on `lab.sock` in a state directory (if asked, on a TCP port with
 the page), from plain data that a test may change while it runs. It knows nothing of nodes or balancing.
 """
 
@@ -23,58 +23,144 @@ Json = dict[str, Any]
 
 def _node(name: str, tier: str, place: str | None, host: str, **facts: Any) -> Json:
     return {
-        "name": name, "node": name, "tier": tier, "place": place, "pid": 4000 + len(name), "running": True, "paused": False,
-        "exit": None, "log": f"/run/lab/{name}.log", "data": f"{host}:8080", "admin": f"{host}:9101",
-        "state": "ready", "ready": True, "reason": "started", "since": STARTED + 1, "uptime": 60.0, "version": "0.1.0",
-        "connections": 12, "requests": {"total": 100, "per_second": 0.0, "errors": 0, "hit_ratio": None},
-        "latency": {"p50": None, "p99": None}, "backends": [], "vips": [], "store": {"state": "up"}, **facts,
-    }  # fmt: skip
+        "name": name,
+        "node": name,
+        "tier": tier,
+        "place": place,
+        "pid": 4000 + len(name),
+        "running": True,
+        "paused": False,
+        "exit": None,
+        "log": f"/run/lab/{name}.log",
+        "data": f"{host}:8080",
+        "admin": f"{host}:9101",
+        "state": "ready",
+        "ready": True,
+        "reason": "started",
+        "since": STARTED + 1,
+        "uptime": 60.0,
+        "version": "0.1.0",
+        "connections": 12,
+        "requests": {"total": 100, "per_second": 0.0, "errors": 0, "hit_ratio": None},
+        "latency": {"p50": None, "p99": None},
+        "backends": [],
+        "vips": [],
+        "store": {"state": "up"},
+        **facts,
+    }
 
 
 def _backend(name: str, place: str, **facts: Any) -> Json:
-    return {"pool": "edges", "name": name, "place": place, "state": "up", "usable": True, "reason": "", "since": STARTED + 1,
-            "live": 0, **facts}  # fmt: skip
+    return {
+        "pool": "edges",
+        "name": name,
+        "place": place,
+        "state": "up",
+        "usable": True,
+        "reason": "",
+        "since": STARTED + 1,
+        "live": 0,
+        **facts,
+    }
 
 
 def status() -> Json:
     """A lab in which edge-icn was killed, edge-fra is frozen, lb-a holds the VIP and traffic runs."""
-    edges = {"icn": "127.82.1.10", "nrt": "127.81.1.10", "fra": "127.49.1.10", "iad": "127.1.1.10", "gru": "127.55.1.10", "syd": "127.61.1.10"}  # fmt: skip
-    down = {"state": "down", "usable": False, "reason": "health check failed: connection refused", "since": STARTED + 30}
-    slow = {"state": "down", "usable": False, "reason": "health check failed: no answer within 1 s", "since": STARTED + 40}
-    backends = [_backend(f"edge-{p}", p, **(down if p == "icn" else slow if p == "fra" else {})) for p in edges]
+    edges = {
+        "icn": "127.82.1.10",
+        "nrt": "127.81.1.10",
+        "fra": "127.49.1.10",
+        "iad": "127.1.1.10",
+        "gru": "127.55.1.10",
+        "syd": "127.61.1.10",
+    }
+    down = {
+        "state": "down",
+        "usable": False,
+        "reason": "health check failed: connection refused",
+        "since": STARTED + 30,
+    }
+    slow = {
+        "state": "down",
+        "usable": False,
+        "reason": "health check failed: no answer within 1 s",
+        "since": STARTED + 40,
+    }
+    backends = [
+        _backend(f"edge-{p}", p, **(down if p == "icn" else slow if p == "fra" else {})) for p in edges
+    ]
     nodes = [
-        _node("lb-a", "lb", None, "127.0.1.10", connections=812, backends=backends, reason="claimed the lease of the VIP",
-              requests={"total": 51234, "per_second": 1184.2, "errors": 3, "hit_ratio": None}, latency={"p50": 0.0031, "p99": 0.211},
-              vips=[{"name": "main", "state": "active", "token": 4, "holder": "lb-a"}]),
-        _node("lb-b", "lb", None, "127.0.1.11", connections=0, backends=backends, reason="another node holds the lease",
-              vips=[{"name": "main", "state": "backup", "token": 4, "holder": "lb-a"}]),
-    ]  # fmt: skip
+        _node(
+            "lb-a",
+            "lb",
+            None,
+            "127.0.1.10",
+            connections=812,
+            backends=backends,
+            reason="claimed the lease of the VIP",
+            requests={"total": 51234, "per_second": 1184.2, "errors": 3, "hit_ratio": None},
+            latency={"p50": 0.0031, "p99": 0.211},
+            vips=[{"name": "main", "state": "active", "token": 4, "holder": "lb-a"}],
+        ),
+        _node(
+            "lb-b",
+            "lb",
+            None,
+            "127.0.1.11",
+            connections=0,
+            backends=backends,
+            reason="another node holds the lease",
+            vips=[{"name": "main", "state": "backup", "token": 4, "holder": "lb-a"}],
+        ),
+    ]
     for index, (place, host) in enumerate(edges.items()):
         facts: Json = {
             "connections": 40 + 7 * index,
-            "requests": {"total": 9000, "per_second": 90.5 + 61 * index, "errors": 3 if place == "gru" else 0, "hit_ratio": 0.93 - 0.06 * index},
+            "requests": {
+                "total": 9000,
+                "per_second": 90.5 + 61 * index,
+                "errors": 3 if place == "gru" else 0,
+                "hit_ratio": 0.93 - 0.06 * index,
+            },
             "latency": {"p50": 0.0004 + 0.0002 * index, "p99": 0.012 + 0.03 * index},
-        }  # fmt: skip
+        }
         if place == "icn":
-            facts |= {"running": False, "exit": -9, "state": "dead", "reason": "killed by signal 9 (cdnlab kill)", "since": STARTED + 29,
-                      "connections": None, "requests": {}, "latency": {}}  # fmt: skip
+            facts |= {
+                "running": False,
+                "exit": -9,
+                "state": "dead",
+                "reason": "killed by signal 9 (cdnlab kill)",
+                "since": STARTED + 29,
+                "connections": None,
+                "requests": {},
+                "latency": {},
+            }
         if place == "fra":
             facts |= {"paused": True, "reason": "stopped by cdnlab pause", "since": STARTED + 38}
         nodes.append(_node(f"edge-{place}", "edge", place, host, **facts))
-    for index in (1, 2):
-        nodes.append(
-            _node(f"origin-{index}", "origin", "iad", f"127.1.1.{20 + index}",
-                  requests={"total": 400, "per_second": 31.0, "errors": 0, "hit_ratio": None}, latency={"p50": 0.0012, "p99": 0.004})
-        )  # fmt: skip
+    nodes += [
+        _node(
+            f"origin-{index}",
+            "origin",
+            "iad",
+            f"127.1.1.{19 + index}",
+            requests={"total": 400, "per_second": 31.0, "errors": 0, "hit_ratio": None},
+            latency={"p50": 0.0012, "p99": 0.004},
+        )
+        for index in (1, 2)
+    ]
     return {"lab": lab(), "nodes": nodes}
 
 
 def lab() -> Json:
     return {
-        "name": "demo", "state_dir": "/run/user/1000/cdnlab/demo", "page": "http://127.0.0.1:9100/",
+        "name": "demo",
+        "state_dir": "/run/user/1000/cdnlab/demo",
+        "page": "http://127.0.0.1:9100/",
         "vips": [{"name": "main", "address": "127.0.0.1", "port": 8080}],
-        "store": {"state": "up", "kind": "embedded"}, "nodes": [],
-    }  # fmt: skip
+        "store": {"state": "up", "kind": "embedded"},
+        "nodes": [],
+    }
 
 
 def requests() -> list[Json]:
@@ -85,11 +171,49 @@ def requests() -> list[Json]:
         ("lb-a", 2, "GET", "/", 200, "forwarded", "icn", 0.034, "edge-nrt", 5120, "", "a2"),
         ("edge-nrt", 2, "GET", "/", 200, "hit", "icn", 0.0003, "", 5120, "", "a2"),
         ("lb-a", 3, "POST", "/api/items", 201, "forwarded", "gru", 0.118, "edge-gru", 64, "", "a3"),
-        ("edge-gru", 3, "POST", "/api/items", 201, "pass", "gru", 0.117, "origin-2", 64, "the method is not cacheable", "a3"),
+        (
+            "edge-gru",
+            3,
+            "POST",
+            "/api/items",
+            201,
+            "pass",
+            "gru",
+            0.117,
+            "origin-2",
+            64,
+            "the method is not cacheable",
+            "a3",
+        ),
         ("lb-a", 4, "GET", "/behave?status=503", 503, "forwarded", "gru", 0.121, "edge-gru", 9, "", "a4"),
-        ("edge-gru", 4, "GET", "/behave?status=503", 503, "miss", "gru", 0.119, "origin-1", 9, "nothing stored", "a4"),
-    ]  # fmt: skip
-    keys = ("node", "method", "target", "status", "result", "client_place", "seconds", "backend", "bytes", "reason", "request_id")
+        (
+            "edge-gru",
+            4,
+            "GET",
+            "/behave?status=503",
+            503,
+            "miss",
+            "gru",
+            0.119,
+            "origin-1",
+            9,
+            "nothing stored",
+            "a4",
+        ),
+    ]
+    keys = (
+        "node",
+        "method",
+        "target",
+        "status",
+        "result",
+        "client_place",
+        "seconds",
+        "backend",
+        "bytes",
+        "reason",
+        "request_id",
+    )
     return [
         {"time": STARTED + 10 + n, "seq": index, "host": "127.0.0.1:8080", "peer": "127.82.1.100"}
         | dict(zip(keys, (node, *rest), strict=True))
