@@ -1,8 +1,7 @@
 """The lab's control API, over HTTP: every command goes through it, and the page reads it.
 
     GET  /lab /status                                              on lab.sock and on the page's port
-    GET  /requests /events [?limit=]                               the same; the newest of all nodes
-    GET  /requests /events ?node=NAME[&after=N][&limit=]           the same; one node's ring, from its entry N on
+    GET  /requests /events ?after=N&node=NAME&limit=N              the same; feed.py says what the numbers mean
     POST /kill /pause /resume /start {"node": NAME}   /down        on lab.sock only
     GET  / and the page's files                                    on the page's port only
 
@@ -17,18 +16,18 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
 from cdnlab.lab.errors import MISUSED, LabError
-from cdnlab.lab.gather import Gather
+from cdnlab.lab.feed import KEPT
+from cdnlab.lab.gather import LAB, Gather
 from cdnlab.lab.supervisor import Supervisor
 
 PAGE = Path(__file__).with_name("page")
 HOST = "127.0.0.1"
-#: Entries of all nodes together, unless more are asked for: what a page or a terminal shows.
-LIMIT = 200
+#: Entries for one who gives no number to go on from: what a page shows.
+NEWEST = 200
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -76,16 +75,18 @@ class Control:
 
         app.router.add_get("/lab", lab)
         app.router.add_get("/status", status)
-        app.router.add_get("/requests", self._ring("requests"))
-        app.router.add_get("/events", self._ring("events"))
+        for kind in ("requests", "events"):
+            app.router.add_get(f"/{kind}", self._feed(kind))
 
-    def _ring(self, name: str) -> Handler:
+    def _feed(self, kind: str) -> Handler:
         async def handle(request: web.Request) -> web.Response:
-            asked = {key: _number(request, key) for key in ("after", "limit") if request.query.get(key)}
             node = request.query.get("node")
-            if node is None:
-                return answer(await self._gather.rings(name, asked.get("limit", LIMIT)))
-            return answer(await self._gather.ring(name, node, urlencode(asked)))
+            if node is not None and node != LAB:
+                self._supervisor.child(node)
+            after, limit = _number(request, "after"), _number(request, "limit")
+            if limit is None:
+                limit = NEWEST if after is None else KEPT
+            return answer(await self._gather.feed(kind, after or 0, node, limit))
 
         return handle
 
@@ -137,8 +138,10 @@ async def index(request: web.Request) -> web.StreamResponse:
     )
 
 
-def _number(request: web.Request, name: str) -> int:
-    text = request.query[name]
+def _number(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name, "")
+    if not text:
+        return None
     if not text.isascii() or not text.isdigit():
         raise LabError(f"{name}={text}: it is a number from 0", "", MISUSED)
     return int(text)

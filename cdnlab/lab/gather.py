@@ -1,8 +1,7 @@
 """What the nodes say of themselves, asked of their admin APIs and put beside what the supervisor sees.
 
 `status` is asked anew at most a few times a second, however many watch. A node that is frozen or dead is not asked; one
-that does not answer costs the others nothing. It changes nothing, and keeps nothing: rings of requests and events are
-the nodes' own, numbered by them, and gone with them.
+that does not answer costs the others nothing. It changes nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
-from urllib.parse import parse_qs
 
 import aiohttp
 
 from cdnlab.lab import embedded_store
-from cdnlab.lab.errors import LabError
+from cdnlab.lab.feed import Answer, Feed
 from cdnlab.lab.supervisor import Child, Supervisor
 from cdnlab.plan.topology import Topology
 
@@ -43,6 +41,8 @@ class Gather:
         self._facts = facts
         self._url = store
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER))
+        self._feeds = {"requests": Feed(), "events": Feed()}
+        self._pulling = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._looked = -FRESH
         self._status: Json = {}
@@ -65,41 +65,30 @@ class Gather:
                 self._looked = time.monotonic()
         return self._status
 
-    async def ring(self, name: str, node: str, query: str) -> Json:
-        """One node's ring `name` (requests, events): {"seen", "missed", "entries"}, as the node answers `query`.
+    async def feed(self, kind: str, after: int, node: str | None, limit: int) -> Json:
+        """{kind: the newest `limit` entries after number `after`, oldest first, "next": the number to ask from then}.
 
-        The supervisor's own events are those of node "lab". LabError if the node cannot be asked or does not answer.
+        `kind` is requests or events; the supervisor's own events are those of node "lab". Each entry has its "node".
         """
-        if node == LAB:
-            return self._own(name, query)
-        child = self._supervisor.child(node)
-        if child.paused or not child.running:
-            raise LabError(f"{node} cannot be asked: {child.reason}")
+        feed = self._feeds[kind]
+        async with self._pulling:
+            asked = [child for child in self._nodes() if child.ready and not child.paused]
+            answers = await asyncio.gather(*(self._pull(feed, kind, child) for child in asked))
+            own = (
+                [Answer(LAB, None, self._supervisor.events.after(feed.cursor(LAB, None)))]
+                if kind == "events"
+                else []
+            )
+            feed.take([answer for answer in (*answers, *own) if answer is not None])
+        return {kind: feed.after(after, node, limit), "next": feed.seen}
+
+    async def _pull(self, feed: Feed, kind: str, child: Child) -> Answer | None:
+        pid = child.pid
         try:
-            return await self._ask(child, f"/{name}?{query}")
-        except ERRORS as error:
-            raise LabError(f"{node} does not answer on its admin address: {_name(error)}") from None
-
-    async def rings(self, name: str, limit: int) -> Json:
-        """The newest `limit` entries of all nodes that answer, oldest first: {name: entries, each with its "node"}."""
-        nodes = [LAB, *(child.name for child in self._nodes())]
-        answers = await asyncio.gather(
-            *(self.ring(name, node, f"limit={limit}") for node in nodes), return_exceptions=True
-        )
-        found = [
-            {**entry, "node": node}
-            for node, answer in zip(nodes, answers, strict=True)
-            if isinstance(answer, dict)
-            for entry in answer["entries"]
-        ]
-        return {name: sorted(found, key=lambda entry: float(entry["time"]))[-limit:]}
-
-    def _own(self, name: str, query: str) -> Json:
-        asked = parse_qs(query)
-        if name != "events":
-            return {"seen": 0, "missed": 0, "entries": []}
-        after = int(asked["after"][0]) if "after" in asked else None
-        return self._supervisor.events.after(after, int(asked.get("limit", ["1000"])[0]))
+            ring = await self._ask(child, f"/{kind}?after={feed.cursor(child.name, pid)}")
+        except ERRORS:
+            return None
+        return Answer(child.name, pid, ring)
 
     def _nodes(self) -> list[Child]:
         return [c for c in self._supervisor.children.values() if c.name != embedded_store.NAME]

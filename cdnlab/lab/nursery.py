@@ -24,7 +24,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,6 +93,7 @@ class Nursery:
             self._report("refused", name, why=f"fork failed: {error.strerror}")
             return
         if pid == 0:
+            os.close(heard)
             self._become(name, nursery, told)
         os.close(told)
         self._names[pid] = name
@@ -167,10 +168,11 @@ def _exit_code(stop: SystemExit) -> int:
     return stop.code or 0
 
 
-def fork_nursery(run: Run, log: Callable[[str], Path]) -> tuple[int, socket.socket]:
+def fork_nursery(run: Run, log: Callable[[str], Path], keep: Iterable[int] = ()) -> tuple[int, socket.socket]:
     """Fork the nursery from this process, which must have neither a thread nor a loop.
 
-    Returns the nursery's pid and the supervisor's end of the channel. The child never returns from here.
+    `keep`: open descriptors that the children inherit; all others but the standard ones are closed. Returns the
+    nursery's pid and the supervisor's end of the channel. The child never returns from here.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     supervisor = os.getpid()
@@ -187,7 +189,8 @@ def fork_nursery(run: Run, log: Callable[[str], Path]) -> tuple[int, socket.sock
         lifeline.rename("nursery")
         os.setsid()  # a Ctrl-C at the terminal is for the supervisor, which ends the nodes in order
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        ours.close()
+        ours.detach()
+        _close_all_but({0, 1, 2, theirs.fileno(), *keep})
         redirect(log("nursery"))
         Nursery(theirs, run, log).loop()
         os._exit(0)
@@ -195,6 +198,15 @@ def fork_nursery(run: Run, log: Callable[[str], Path]) -> tuple[int, socket.sock
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _close_all_but(keep: set[int]) -> None:
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor not in keep:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the one through which the directory was read
 
 
 def reap(pid: int, timeout: float = 1.0) -> None:

@@ -72,6 +72,8 @@ def choose(choices: Choices) -> Topology:
         topology = topology.with_distance(choices.distance)
     if choices.store is not None:
         topology = topology.with_store(choices.store)
+    if choices.origin_place is not None:
+        _check_place(topology, choices.origin_place)
     if choices.origins:
         topology = topology.with_origins(
             choices.origins,
@@ -83,6 +85,13 @@ def choose(choices: Choices) -> Topology:
         given = "--origin-host" if choices.origin_host else "--forwarded-proto"
         raise LabError(f"{given} says how --origin is asked, and none is given", "add --origin URL", MISUSED)
     return topology
+
+
+def _check_place(topology: Topology, code: str) -> None:
+    try:
+        topology.place(code)
+    except PlanError as error:
+        raise PlanError(error.problem, "--origin-place", error.remedy) from None
 
 
 def _up(
@@ -108,7 +117,7 @@ def _up(
     sockets = {name: vip.fileno() for name, vip in vips.items()}
     told = topology if binary is None else topology.with_store(store_url(state))
     children = programs.Programs(told, state, sockets, lock, binary, tiers)
-    pid, channel = nursery.fork_nursery(children, state.log)
+    pid, channel = nursery.fork_nursery(children, state.log, (lock, *sockets.values()))
     for vip in vips.values():
         vip.close()
     try:

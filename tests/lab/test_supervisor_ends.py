@@ -1,0 +1,100 @@
+"""However a lab ends, no process of it is left: frozen ones, the store and the nursery included."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.labs import RunningLab, alive, children, family, lab, until
+
+
+def signal_up(number: signal.Signals) -> Callable[[RunningLab], object]:
+    return lambda running: os.kill(running.process.pid, number)
+
+
+def kill_nursery(running: RunningLab) -> None:
+    (nursery,) = children(running.process.pid)
+    os.kill(nursery, signal.SIGKILL)
+
+
+def freeze_nursery_and_kill_up(running: RunningLab) -> None:
+    (nursery,) = children(running.process.pid)
+    os.kill(nursery, signal.SIGSTOP)
+    os.kill(running.process.pid, signal.SIGKILL)
+
+
+def down(running: RunningLab) -> None:
+    done = running.cdnlab("down")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "has ended" in done.stdout
+
+
+ENDS = {
+    "Ctrl-C": (signal_up(signal.SIGINT), 0),
+    "SIGTERM": (signal_up(signal.SIGTERM), 0),
+    "terminal closed": (signal_up(signal.SIGHUP), 0),
+    "down": (down, 0),
+    "kill -9 up": (signal_up(signal.SIGKILL), -signal.SIGKILL),
+    "kill -9 nursery": (kill_nursery, 1),
+    "nursery frozen, kill -9 up": (freeze_nursery_and_kill_up, -signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_is_left(end: str) -> None:
+    act, code = ENDS[end]
+    with lab() as running:
+        pids = family(running.ready().process.pid)
+        assert len(pids) == 1 + 1 + 1 + 5  # up, nursery, store, nodes
+        running.ask("/pause", node="edge-icn")
+        running.ask("/pause", node="store")
+        act(running)
+        assert running.process.wait(20) == code
+        until(lambda: not any(map(alive, pids)), f"the end of {pids}")
+        assert running.state.holder() is None
+
+
+def test_down_ends_a_lab_whose_supervisor_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cdnlab.lab import ask, orders
+
+    monkeypatch.setattr(ask, "TIMEOUT", 0.2)
+    monkeypatch.setattr(orders, "END", 0.5)
+    with lab() as running:
+        pids = family(running.ready().process.pid)
+        os.kill(running.process.pid, signal.SIGSTOP)
+        assert "has ended" in orders._down(running.state)
+        running.process.wait(20)
+        until(lambda: not any(map(alive, pids)), f"the end of {pids}")
+
+
+def test_ctrl_c_during_the_start_leaves_nothing() -> None:
+    with lab(STUB_HANGS="edge-fra") as running:
+        pids = until(lambda: len(found := family(running.process.pid)) == 8 and found, "all processes")
+        os.kill(running.process.pid, signal.SIGINT)
+        assert running.process.wait(20) == 1
+        until(lambda: not any(map(alive, pids)), f"the end of {pids}")
+        assert "the lab is ending: Ctrl-C" in running.process.communicate()[1]
+
+
+def test_a_node_that_fails_to_start_ends_the_lab_with_one_message() -> None:
+    with lab(STUB_FAILS="edge-fra") as running:
+        assert running.process.wait(30) == 1
+        out, said = running.process.communicate()
+        assert said.startswith(
+            "cdnlab: edge-fra did not start; it ended with exit code 2: edge-fra was told to fail\n"
+        )
+        assert f"its log: {running.directory}/logs/edge-fra.log" in said
+        assert "Ready" not in out
+        assert running.state.holder() is None
+
+
+def test_a_second_interrupt_hurries() -> None:
+    with lab() as running:
+        pids = family(running.ready().process.pid)
+        os.kill(running.process.pid, signal.SIGINT)
+        os.kill(running.process.pid, signal.SIGINT)
+        assert running.process.wait(20) == 0
+        until(lambda: not any(map(alive, pids)), f"the end of {pids}")
