@@ -1,8 +1,7 @@
 """The chunked transfer coding, both ways (RFC 9112 §7.1).
 
 Decides where a chunked body ends. Bytes are parsed and framed anew, never relayed raw: an extension or a line
-end that two readers take differently must not reach the second. Must not know connections, nor who reads the
-body.
+end that two readers take differently must not reach the second. Must not know connections, nor the reader.
 """
 
 from __future__ import annotations

@@ -25,8 +25,7 @@ _ASCTIME = re.compile(_DAY + rb" " + _MONTH + rb" ([ 0-3][0-9]) " + _CLOCK + rb"
 
 
 def parse_date(value: bytes, wall: float) -> int | None:
-    """Seconds since 1970 of an HTTP date, None if it is none. `wall` (seconds since 1970) settles two-digit
-    years.
+    """Seconds since 1970 of an HTTP date, None if it is none. `wall`, in the same unit, settles two-digit years.
 
     A wrong day of the week is overlooked: the other numbers say what was meant, and nothing else reads it.
     """

@@ -1,8 +1,7 @@
 """Why a message is refused: every reason has a name, a status and a sentence.
 
 Decides nothing about connections: whoever reads the message closes it (RFC 9112 §9.6: after a framing error
-nothing that follows on the connection can be trusted). Must not know who sent the message nor what answers
-it.
+nothing that follows on the connection can be trusted). Must not know who sent a message, nor what answers it.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from enum import StrEnum
 
 
 class Why(StrEnum):
-    """One reason to refuse a message; `status` is what a request is answered with, `sentence` is for
-    people."""
+    """One reason to refuse a message: `status` answers a request, `sentence` is for people."""
 
     status: int
     sentence: str
@@ -52,6 +50,7 @@ class Why(StrEnum):
     HOST_MISSING = "host_missing", 400, "An HTTP/1.1 request must have a Host field."
     HOST_MANY = "host_many", 400, "A request must not have more than one Host field."
     HOST_INVALID = "host_invalid", 400, "The host is not a name or address with an optional port."
+    OPTIONS_MANY = "options_many", 400, "The Connection field has more than 64 options."
     EXPECTATION = "expectation", 417, "The only expectation that can be met is 100-continue."
     LENGTH_MANY = "length_many", 400, "There is more than one Content-Length."
     LENGTH_INVALID = "length_invalid", 400, "The Content-Length is not a plain decimal number below 10^18."

@@ -1,5 +1,4 @@
-"""Field names, values and lists: what a field line may hold, how lists split, which fields end at the next
-hop.
+"""Field names, values and lists: what a line may hold, how lists split, which fields end at the next hop.
 
 Decides by RFC 9110 §5 and §7.6.1. Must not know which message a field came from, nor what any single field
 means beyond its grammar.
@@ -91,8 +90,7 @@ _KNOWN = {  # usual spelling -> lower-case name: saves the token check and lower
 
 
 def parse_lines(block: bytes, status: int | None = None) -> tuple[tuple[bytes, ...], tuple[Field, ...]]:
-    """Raw field lines and the fields in them, from `block`: lines joined by CRLF, without a CRLF at either
-    end.
+    """Raw field lines and the fields in them, from `block`: lines joined by CRLF, with none at either end.
 
     Raises Malformed (with `status` where given) for anything outside RFC 9112 §5, and for obsolete folding
     (§5.2).
@@ -147,8 +145,7 @@ _MEMBER = re.compile(rb'(?:[^",]++|"(?:[^"\\]|\\.)*+"|")++', re.DOTALL)
 def split_list(value: bytes) -> list[bytes]:
     """The members of a comma-separated list, stripped, in order; empty ones dropped (RFC 9110 §5.6.1).
 
-    Commas in quoted strings do not split. A quote that never closes is an ordinary byte, so that it hides no
-    comma.
+    Commas in quoted strings do not split. A quote that never closes is an ordinary byte: it hides no comma.
     """
     if b'"' not in value:
         return [member for piece in value.split(b",") if (member := piece.strip(b" \t"))]

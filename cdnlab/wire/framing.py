@@ -28,8 +28,7 @@ def content_length(values: list[bytes], status: int | None = None) -> int:
 
 
 def request_length(fields: tuple[Field, ...], version: int) -> int:
-    """Bytes of a request's body, 0 where it has none, or CHUNKED (RFC 9112 §6.3). Raises Malformed: 400,
-    501."""
+    """Bytes of a request's body, 0 if it has none, or CHUNKED (RFC 9112 §6.3). Raises Malformed: 400, 501."""
     lengths = [value for name, value in fields if name == b"content-length"]
     codings = [value for name, value in fields if name == b"transfer-encoding"]
     if not codings:

@@ -7,8 +7,7 @@ forgotten; what is found in the old one moves to the young one. So a lookup that
 eviction is one assignment, and an attacker who sends ever new blocks costs the others a miss, never memory.
 Must not know what it keeps.
 
-Also slices volatile lines out of a block: fields that differ per client or per request would make every key
-new.
+Also slices volatile lines out of a block: fields that differ per request would make every key new.
 """
 
 from __future__ import annotations

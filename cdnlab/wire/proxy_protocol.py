@@ -118,13 +118,15 @@ def _parse_v2(data: bytes) -> Parsed | None:
     size = 16 + length
     if len(data) < size:
         return None
+    if command == 0x20:  # LOCAL: the whole block, and even the family, must be ignored
+        return Parsed(2, size, local=True)
     family, transport = protocol >> 4, protocol & 15
     if family > _UNIX or transport > _DGRAM:
         raise Malformed(Why.PROXY_HEADER, data[:16])
     addresses, taken = _v2_addresses(data[16:size], family if transport else 0)
     tlvs = _v2_tlvs(data[16 + taken : size])
     _check_crc32c(data[:size], tlvs, 16 + taken)
-    if command == 0x20 or addresses is None:  # LOCAL: the addresses must be discarded
+    if addresses is None:
         return Parsed(2, size, local=True, tlvs=tlvs)
     return Parsed(2, size, *addresses, datagram=transport == _DGRAM, tlvs=tlvs)
 

@@ -11,6 +11,8 @@ block is shared by all clients who send the same other lines, and holds nothing 
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from cdnlab.wire.errors import Malformed, Why
 from cdnlab.wire.fields import Field, is_token, make_index, parse_lines, split_list
 from cdnlab.wire.framing import CHUNKED, request_length
@@ -28,6 +30,7 @@ METHOD_BYTES = 32  # the longest registered one has 17: UPDATEREDIRECTREF
 HEADER_BYTES = 32768  # HAProxy's tune.bufsize is 16 KiB, nginx's large_client_header_buffers 4 x 8 KiB
 HEADER_COUNT = 128  # HAProxy's tune.http.maxhdr is 101, Apache's LimitRequestFields 100
 TARGET_BYTES = 8192  # RFC 9112 §3 asks for 8000 at the least; nginx and Apache take 8 KiB
+CONNECTION_OPTIONS = 64  # browsers send one or two; sixteen thousand fit in a head
 MEMO_BYTES = 4 << 20
 _KEPT_BLOCK = 8192  # bytes of a block that is still worth remembering
 
@@ -61,8 +64,7 @@ class RequestBlock:
     host           lower-case host[:port]; b"" only for HTTP/1.0 without Host
     length         bytes of the body by Content-Length, 0 if there is no body, -1 chunked
     connection     lower-case options of Connection
-    close          the connection ends after this request; keep_alive is its opposite (the version is counted
-                   in)
+    close          the connection ends after this request, by its version and options; keep_alive: not close
     expect         the client waits for 100 (Continue) before it sends its body
     upgrade        value of Upgrade, if Connection names it and the version allows it (RFC 9110 §7.8)
     size           bytes of memory this block is reckoned to hold
@@ -98,7 +100,6 @@ class RequestBlock:
         self.close = not self.keep_alive
         self.expect = _expect(index.get(b"expect"), version) and self.length != 0
         self.upgrade = index.get(b"upgrade") if version == 11 and b"upgrade" in options else None
-        # about twice what parsing made: derived is counted in
         # about twice what parsing makes of a browser's block: what is derived from it is counted in
         self.size = 1200 + 6 * len(raw) + 400 * len(self.lines) + 200 * len(options)
         self.derived: object | None = None
@@ -107,12 +108,17 @@ class RequestBlock:
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
-def connection_options(value: bytes | None) -> frozenset[bytes]:
-    """The lower-case options of a Connection field (RFC 9110 §7.6.1); members that are no tokens name nothing
-    and go."""
+def connection_options(value: bytes | None, status: int | None = None) -> frozenset[bytes]:
+    """The lower-case options of a Connection field (RFC 9110 §7.6.1); members that are no tokens name nothing.
+
+    Raises Malformed for more than CONNECTION_OPTIONS: each costs a look-up wherever fields are passed on.
+    """
     if value is None:
         return _NO_OPTIONS
-    return frozenset(option.lower() for option in split_list(value) if is_token(option))
+    options = split_list(value)
+    if len(options) > CONNECTION_OPTIONS:
+        raise Malformed(Why.OPTIONS_MANY, status=status)
+    return frozenset(option.lower() for option in options if is_token(option))
 
 
 def _host(fields: tuple[Field, ...], version: int) -> bytes:
@@ -129,9 +135,10 @@ def _host(fields: tuple[Field, ...], version: int) -> bytes:
 def _expect(value: bytes | None, version: int) -> bool:
     if value is None or version == 10:  # RFC 9110 §10.1.1: ignored in HTTP/1.0
         return False
-    if any(member.lower() != b"100-continue" for member in split_list(value)):
+    expectations = split_list(value)
+    if any(expectation.lower() != b"100-continue" for expectation in expectations):
         raise Malformed(Why.EXPECTATION, value)
-    return True
+    return bool(expectations)
 
 
 def parse_line(raw: bytes, target_bytes: int = TARGET_BYTES) -> RequestLine:
@@ -142,12 +149,10 @@ def parse_line(raw: bytes, target_bytes: int = TARGET_BYTES) -> RequestLine:
     method, target, protocol = parts
     if method not in _KNOWN_METHODS:
         _check_method(method)
-    version = _VERSIONS.get(protocol)
-    if version is None:
-        _refuse_version(protocol)
+    version = _VERSIONS.get(protocol) or _refuse_version(protocol)
     if len(target) > target_bytes:
         raise Malformed(Why.TARGET_LONG)
-    return RequestLine(raw, method, parse_target(target, method), version or 0)
+    return RequestLine(raw, method, parse_target(target, method), version)
 
 
 def _check_method(method: bytes) -> None:
@@ -157,7 +162,7 @@ def _check_method(method: bytes) -> None:
         raise Malformed(Why.METHOD_LONG, method)
 
 
-def _refuse_version(protocol: bytes) -> None:
+def _refuse_version(protocol: bytes) -> NoReturn:
     well_formed = len(protocol) == 8 and protocol[:5] == b"HTTP/" and protocol[6:7] == b"."
     if well_formed and protocol[5:6].isdigit() and protocol[7:].isdigit():
         raise Malformed(Why.VERSION, protocol)
@@ -201,14 +206,14 @@ class RequestMemo:
         """(the block without volatile lines, the volatile fields in order) of the field section `raw`: b"" or
         CRLF and a line, again and again, up to the CRLFCRLF that ends the head and without it. Raises
         Malformed: 400, 417, 431, 501."""
-        parts = _split_volatile(raw)
+        parts = _split_volatile(
+            raw
+        )  # its values hold no white space but SP and HTAB: a bare rstrip() will do
         if len(parts) == 1:
             volatile: tuple[Field, ...] = ()
             key = raw
         elif len(parts) == 4:
-            volatile = (
-                (_lower(parts[1]), parts[2].rstrip()),
-            )  # of what it strips only SP, HTAB can be there
+            volatile = ((_lower(parts[1]), parts[2].rstrip()),)
             key = parts[0] + parts[3]
         else:
             volatile = tuple([(_lower(parts[i]), parts[i + 1].rstrip()) for i in range(1, len(parts), 3)])

@@ -66,7 +66,7 @@ class ResponseBlock:
         self.length = response_length(self.fields, self.version)
         self.chunked = self.length == CHUNKED
         self.until_close = self.length == UNTIL_CLOSE
-        self.connection = options = connection_options(index.get(b"connection"))
+        self.connection = options = connection_options(index.get(b"connection"), 502)
         odd_coding = self.until_close and b"transfer-encoding" in index
         lasting = self.version == 11 or b"keep-alive" in options
         self.keep_alive = lasting and b"close" not in options and not odd_coding
@@ -130,9 +130,7 @@ class ResponseMemo:
             volatile: tuple[Field, ...] = ()
             key = raw
         elif len(parts) == 4:
-            volatile = (
-                (_lower(parts[1]), parts[2].rstrip()),
-            )  # of what it strips only SP, HTAB can be there
+            volatile = ((_lower(parts[1]), parts[2].rstrip()),)
             key = parts[0] + parts[3]
         else:
             volatile = tuple([(_lower(parts[i]), parts[i + 1].rstrip()) for i in range(1, len(parts), 3)])
@@ -141,8 +139,10 @@ class ResponseMemo:
             block = self._heads.young[key]
         except KeyError:
             block = self._missed(key, len(raw))
-        if volatile and len(volatile) + len(block.lines) > self._header_count:
-            raise Malformed(Why.HEAD_MANY, status=502)
+        if volatile and (
+            len(volatile) + len(block.lines) > self._header_count or len(raw) > self._header_bytes
+        ):
+            raise Malformed(Why.HEAD_LARGE if len(raw) > self._header_bytes else Why.HEAD_MANY, status=502)
         return block, volatile
 
     def _missed(self, key: bytes, size: int) -> ResponseBlock:

@@ -149,6 +149,8 @@ LOCAL = [
     build_v2(None, None),
     SIGNATURE + b"\x20\x11\x00\x0c" + bytes(12),  # LOCAL: the addresses must be discarded
     SIGNATURE + b"\x20\x00\x00\x05junk!",
+    SIGNATURE + b"\x20\x11\x00\x00",  # also where they are missing, or the family is none
+    SIGNATURE + b"\x20\xff\x00\x00",
     SIGNATURE + b"\x21\x00\x00\x05junk!",  # UNSPEC: everything is skipped
     SIGNATURE + b"\x21\x01\x00\x00",
     SIGNATURE + b"\x21\x10\x00\x0c" + bytes(12),

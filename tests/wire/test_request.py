@@ -159,6 +159,7 @@ REFUSED = [
     ("no colon", 11, [HOST, b"A"], Why.FIELD_LINE),
     ("no colon, usual name", 11, [HOST, b"Accept"], Why.FIELD_LINE),
     ("empty line", 11, [HOST, b"", b"A: 1"], Why.FIELD_LINE),
+    ("many options", 11, [HOST, b"Connection: " + b"a," * 65], Why.OPTIONS_MANY),
     ("unknown expectation", 11, [HOST, b"Expect: 200-ok"], Why.EXPECTATION),
     ("one of two expectations", 11, [HOST, b"Expect: 100-continue, x"], Why.EXPECTATION),
     ("cookie with NUL", 11, [HOST, b"Cookie: a\x00b"], Why.FIELD_BYTES),
@@ -219,11 +220,7 @@ EXPECTATIONS = [
     (11, [b"Expect: 100-continue", b"Content-Length: 5"], True),
     (11, [b"expect: 100-Continue", b"Transfer-Encoding: chunked"], True),
     (11, [b"Expect: 100-continue, 100-continue", b"Content-Length: 5"], True),
-    (
-        11,
-        [b"Expect:", b"Content-Length: 5"],
-        True,
-    ),  # an empty list asks for nothing, and waiting harms nobody
+    (11, [b"Expect:", b"Content-Length: 5"], False),  # an empty list asks for nothing
     (11, [b"Expect: 100-continue"], False),  # no body to wait with
     (11, [b"Expect: 100-continue", b"Content-Length: 0"], False),
     (10, [b"Expect: 100-continue", b"Content-Length: 5"], False),
@@ -409,8 +406,7 @@ def weight(*roots: object) -> int:
         [HOST],
         [HOST, *[b"X-%d: y" % number for number in range(100)]],
         [HOST, b"X: " + b"y" * 5000],
-        [HOST, b"Connection: " + b", ".join(b"x%d" % number for number in range(300))],
-        [HOST, b"Connection: " + b",".join(b"%x" % number for number in range(2000))],
+        [HOST, b"Connection: " + b",".join(b"%x" % number for number in range(64))],
     ],
 )
 def test_a_block_reckons_what_it_holds(lines: list[bytes]) -> None:

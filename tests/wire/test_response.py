@@ -83,6 +83,7 @@ REFUSED = [
     ("NUL", [b"A: \x00"], Why.FIELD_BYTES),
     ("date with NUL", [b"Date: \x00"], Why.FIELD_BYTES),
     ("folded date", [b"Date: x", b" y"], Why.FIELD_FOLD),
+    ("many options", [b"Connection: " + b"a," * 65], Why.OPTIONS_MANY),
     ("no colon", [b"A"], Why.FIELD_LINE),
     ("no name", [b": x"], Why.FIELD_NAME),
 ]
@@ -202,6 +203,7 @@ def test_limits() -> None:
         (b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\nDate: 3\r\nAge: 4", Why.HEAD_MANY),
         (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100, Why.HEAD_LARGE),
         (b"HTTP/1.1 200 OK\r\nDate: " + b"x" * 100, Why.HEAD_LARGE),
+        (b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\nDate: " + b"x" * 100, Why.HEAD_LARGE),
     ):
         with pytest.raises(Malformed) as refusal:
             memo.head(head)
