@@ -1,0 +1,5 @@
+"""`python -m edge`: the edge's command line."""
+
+from edge.command import app
+
+app()

@@ -1,0 +1,94 @@
+"""What the cache concludes from one response head: how old, how long fresh, stored or why not.
+
+Brings freshness.py and storable.py together for one moment of arrival. Knows no storage and no sockets. Pure.
+"""
+
+from __future__ import annotations
+
+from cdnlab.wire.dates import format_date, parse_date
+from cdnlab.wire.fields import Field
+from edge import freshness
+from edge.directives import RequestControl
+from edge.freshness import Source
+from edge.response import ResponseFacts
+from edge.storable import NotStored, refusal
+
+
+class Asked:
+    """What the decision needs to know of the request: when it was sent, and what it bore."""
+
+    __slots__ = ("asked_at", "authorized", "control", "cookie")
+
+    def __init__(self, asked_at: float, control: RequestControl | None, authorized: bool, cookie: bool) -> None:
+        self.asked_at = asked_at
+        self.control = control
+        self.authorized = authorized
+        self.cookie = cookie
+
+
+class Admission:
+    """born: arrival minus corrected initial age; lifetime in seconds; date: bytes and seconds of the Date sent on;
+    age: the received Age in seconds, or None; reason: why it is not stored, or None."""
+
+    __slots__ = ("age", "born", "date", "date_value", "lifetime", "reason", "source")
+
+    def __init__(
+        self,
+        facts: ResponseFacts,
+        volatile: tuple[Field, ...],
+        asked: Asked,
+        *,
+        length: int,
+        object_max: int,
+        now: float,
+        wall: float,
+    ) -> None:
+        age, date = _age_and_date(volatile)
+        seconds = parse_date(date, wall) if date is not None else None
+        self.age = freshness.age_value(age) if age is not None else None
+        if seconds is None or date is None:  # RFC 9110 §6.6.1: a recipient with a clock adds it
+            self.date_value = int(wall)
+            self.date = format_date(self.date_value)
+        else:
+            self.date_value = seconds
+            self.date = date
+        self.born = now - freshness.initial_age(age, date=seconds, wall=wall, delay=now - asked.asked_at)
+        self.lifetime, self.source = freshness.lifetime(
+            facts.control,
+            facts.status,
+            date=self.date_value,
+            expires=facts.expires,
+            last_modified=facts.last_modified,
+            heuristic=not asked.cookie and not facts.pragma,
+            wall=wall,
+        )
+        self.reason: NotStored | None = refusal(
+            facts,
+            control=asked.control,
+            authorized=asked.authorized,
+            lifetime=self.lifetime,
+            source=self.source,
+            length=length,
+            object_max=object_max,
+        )
+
+    def reusable(self, now: float) -> bool:
+        """May those who waited be served from it without asking again?"""
+        return self.reason is None and now < self.born + self.lifetime
+
+    def arithmetic(self, now: float) -> str:
+        """The sums, for a person."""
+        age = max(0.0, now - self.born)
+        kind = "" if self.source is Source.NONE else f" from {self.source}"
+        return f"age {age:.1f} s, lifetime {self.lifetime} s{kind}"
+
+
+def _age_and_date(volatile: tuple[Field, ...]) -> tuple[bytes | None, bytes | None]:
+    """The first of each (RFC 9111 §5.1; a second Date is malformed, and the first is as good as any)."""
+    age = date = None
+    for name, value in reversed(volatile):
+        if name == b"age":
+            age = value
+        elif name == b"date":
+            date = value
+    return age, date

@@ -1,0 +1,120 @@
+"""Response heads that this tier writes: from a fetched head, from a stored object, or in between.
+
+Decides the bytes, not whether they are sent. Every head is a status line and fields, each line ended by CRLF,
+without the blank line. Pure.
+"""
+
+from __future__ import annotations
+
+from cdnlab.forward.trail import Trail
+from cdnlab.wire.fields import Field
+from cdnlab.wire.response import ResponseBlock
+from edge import cache_status
+from edge.admission import Admission
+from edge.conditional import updated
+from edge.object import StoredObject
+from edge.response import ResponseFacts
+
+_ABOUT_THE_BODY = frozenset(
+    b"content-length content-type content-encoding content-language content-range content-md5 accept-ranges".split()
+)
+"""Left out of a 304: it says nothing about a body it does not bear (RFC 9110 §15.4.5). Others, such as the
+Access-Control fields, stay: browsers judge a 304 by them."""
+
+
+def forwarded(
+    facts: ResponseFacts, admission: Admission, length: int | None, trail: Trail, *further: bytes
+) -> bytes:
+    """The head of a fetched response on its way to a client; `length` is that of its body, None if unknown.
+
+    Age is passed on where it was received; a response that came straight from its origin has none (RFC 9111 §5.1).
+    """
+    age = b"" if admission.age is None else b"Age: %d\r\n" % admission.age
+    size = b"" if length is None else b"Content-Length: %d\r\n" % length
+    return b"".join(
+        (
+            facts.start,
+            facts.lines,
+            b"Date: %b\r\n" % admission.date,
+            age,
+            size,
+            trail.response_line(facts.index, facts.version),
+            *further,
+        )
+    )
+
+
+def stored(
+    facts: ResponseFacts,
+    admission: Admission,
+    body: bytes,
+    trail: Trail,
+    *,
+    key: bytes,
+    variant: bytes | None,
+) -> StoredObject:
+    """The object that a complete response becomes."""
+    size = b"" if facts.status == 204 else b"Content-Length: %d\r\n" % len(body)
+    start = b"".join(
+        (
+            facts.start,
+            facts.lines,
+            b"Date: %b\r\n" % admission.date,
+            size,
+            trail.response_line(facts.index, facts.version),
+        )
+    )
+    return StoredObject(
+        key=key,
+        variant=variant,
+        status=facts.status,
+        start=start,
+        chain=cache_status.chain(facts.cache_status),
+        body=body,
+        born=admission.born,
+        fresh_until=admission.born + admission.lifetime,
+        date=admission.date_value,
+        etag=facts.etag,
+        last_modified=facts.last_modified,
+        open=facts.control.opens_authorized,
+        source=admission.source,
+    )
+
+
+def from_store(old: StoredObject, now: float, status_line: bytes) -> bytes:
+    """The head of an answer from the store; `status_line` is the Cache-Status line."""
+    return b"%bAge: %d\r\n%b" % (old.start, old.age(now), status_line)
+
+
+def not_modified(head: bytes) -> bytes:
+    """The 304 that stands for a 200 with this head."""
+    kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) not in _ABOUT_THE_BODY]
+    return b"HTTP/1.1 304 Not Modified\r\n" + b"".join([line + b"\r\n" for line in kept])
+
+
+def partial(head: bytes, start: int, end: int, size: int) -> bytes:
+    """The 206 that bears the bytes from `start` to before `end` of a 200 with this head (RFC 9110 §15.3.7)."""
+    kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) != b"content-length"]
+    return b"HTTP/1.1 206 Partial Content\r\n%bContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n" % (
+        b"".join([line + b"\r\n" for line in kept]), start, end - 1, size, end - start,
+    )  # fmt: skip
+
+
+def merged(old: StoredObject, facts: ResponseFacts) -> ResponseFacts:
+    """What the stored response's head says once a 304 has refreshed it (RFC 9111 §3.2)."""
+    lines = [line for line in old.start.split(b"\r\n") if line]
+    kept = [pair for line in lines[1:] if (pair := (_name(line), line))[0] not in _WRITTEN_HERE]
+    news = [(_name(line), line) for line in facts.lines.split(b"\r\n") if line]
+    fields: list[Field] = updated(kept, news)
+    for name, value in ((b"Via", facts.via), (b"Cache-Status", facts.cache_status)):
+        if value is not None:
+            fields.append((name.lower(), b"%b: %b" % (name, value)))
+    head = b"\r\n".join([lines[0], *(line for _, line in fields)])
+    return ResponseFacts(ResponseBlock(head))
+
+
+_WRITTEN_HERE = frozenset({b"date", b"content-length", b"via"})
+
+
+def _name(line: bytes) -> bytes:
+    return line.partition(b":")[0].lower()

@@ -1,0 +1,159 @@
+"""An edge's process: its storage, its pool, its listener, its health checks.
+
+Decides the order in which these start and end. It must not know how a request is handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import edge.eviction.lru
+from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.metrics import listener_families, pool_families
+from cdnlab.forward.probe import Prober
+from cdnlab.forward.trail import Trail
+from cdnlab.forward.upstreams import (
+    backend_rows,
+    make_connector,
+    make_forwarders,
+    make_listener,
+    make_prober,
+    place_finder,
+    trip_times,
+)
+from cdnlab.net import tasks
+from cdnlab.net.clock import now
+from cdnlab.net.listener import Listener
+from cdnlab.net.timers import Sweep
+from cdnlab.node.metrics import Family
+from cdnlab.node.node import Node
+from cdnlab.node.process import binding
+from edge import stats
+from edge.cache import Cache
+from edge.collapse import Flights
+from edge.eviction.policy import REGISTRY
+from edge.fetch import Fetch
+from edge.results import new_tallies
+from edge.settings import Settings
+from edge.storage_memory import MemoryStorage
+
+LOOK = 0.05  # seconds between looks whether a drain is over
+TICK = 0.25  # seconds between looks at who has waited too long
+BACKLOG = 1024
+POLICY = edge.eviction.lru.NAME
+
+
+class Edge:
+    """The App of tier edge."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.tallies = node.tallies = new_tallies(node.topology.place_codes())
+        self.cache: Cache | None = None
+        self.listener: Listener | None = None
+        self._forwarders: dict[str, Forwarder] = {}
+        self._prober: Prober | None = None
+        self._server: asyncio.Server | None = None
+        self._sweep: Sweep | None = None
+        node.connections = lambda: len(self.listener.connections) if self.listener else 0
+
+    async def start(self) -> None:
+        """Open what this edge listens on. StartError, PlanError."""
+        node, topology = self.node, self.node.topology
+        loop = asyncio.get_running_loop()
+        sweep = self._sweep = Sweep(loop)
+        connector = make_connector(node, loop, sweep)
+        self._forwarders = make_forwarders(topology, {topology.edge.pool}, connector)
+        forwarder = self._forwarders[topology.edge.pool]
+        cache = self.cache = self._make_cache(forwarder)
+        self._prober = make_prober(node, forwarder.pool)
+        self._prober.start()
+        listener = self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
+        host, port = topology.data_address(node.name)
+        with binding(host, port, f"--listen, or nodes.{node.name} in the topology"):
+            self._server = await loop.create_server(listener, host, port, backlog=BACKLOG, reuse_address=True)
+        tasks.spawn(self._tick(cache), "edge tick")
+
+    def _make_cache(self, forwarder: Forwarder) -> Cache:
+        node, topology = self.node, self.node.topology
+        spec, pool = topology.edge, topology.pool(topology.edge.pool)
+        settings = Settings(
+            node.name,
+            node.place or "",
+            places=frozenset(topology.place_codes()),
+            may_choose_place=topology.clients.may_choose_place,
+            object_max=min(spec.object_max, spec.memory // 8),
+            pool=topology.edge.pool,
+            origin_host=pool.origin_host,
+            forwarded_proto=pool.forwarded_proto,
+            trusted=topology.trusted_peers(node.name),
+        )
+        storage = MemoryStorage(spec.memory, REGISTRY[POLICY](), spec.variants_max)
+        flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)
+        return Cache(settings, storage, flights, forwarder, Trail(node.name), self.tallies, node.ring)
+
+    def _accept_rtt(self) -> Callable[[str], float] | None:
+        """A client that asks this edge directly is felt at its distance; our own tiers have applied theirs."""
+        node, topology = self.node, self.node.topology
+        place, seconds = node.place, trip_times(topology)
+        if place is None or seconds is None:
+            return None
+        trusted, place_of = topology.trusted_peers(node.name), place_finder(topology)
+        return lambda peer: 0.0 if peer in trusted else seconds(place_of(peer), place)
+
+    async def _tick(self, cache: Cache) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            cache.tick()
+
+    async def drain(self, deadline: float) -> None:
+        """Stop accepting, finish what runs."""
+        if self._server is not None:
+            self._server.close()
+        if self.listener is None:
+            return
+        self.listener.drain()
+        while self.listener.connections and now() < deadline:  # noqa: ASYNC110 - once in a node's life
+            await asyncio.sleep(LOOK)
+
+    async def stop(self) -> None:
+        """Close everything."""
+        if self._prober is not None:
+            self._prober.stop()
+        if self._server is not None:
+            self._server.close()
+        if self.listener is not None:
+            self.listener.abort_all("the edge ends")
+        for forwarder in self._forwarders.values():
+            forwarder.connector.close()
+        if self._sweep is not None:
+            self._sweep.stop()
+
+    def status(self) -> Mapping[str, Any]:
+        """Backends, and what is stored."""
+        cache = self.cache
+        if cache is None:
+            return {}
+        storage = cache.storage
+        return {
+            "backends": [row for each in self._forwarders.values() for row in backend_rows(each.pool)],
+            "storage": {
+                "objects": storage.objects,
+                "bytes": storage.used,
+                "arriving": storage.reserved,
+                "capacity": storage.capacity,
+                "evictions": storage.evictions,
+                "policy": POLICY,
+            },
+            "fetches": len(cache.flights),
+        }
+
+    def metrics(self) -> Iterable[Family]:
+        """The tier's table, filled, and the shared parts'."""
+        if self.cache is not None:
+            yield from stats.families(self.cache)
+        yield from pool_families(self._forwarders.values())
+        if self.listener is not None:
+            yield from listener_families([self.listener])

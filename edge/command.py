@@ -1,0 +1,82 @@
+"""The edge's command line: one node alone, and the entry by which a lab starts its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cdnlab.plan.topology import Topology
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def node_main(
+    topology: Topology,
+    name: str,
+    state: Path | None = None,
+    inherited: Mapping[str, int] | None = None,
+    ready_fd: int | None = None,
+    store_url: str | None = None,
+) -> int:
+    """Be the edge `name` of `topology`; the exit code."""
+    from cdnlab.node.process import run
+    from edge.app import Edge
+
+    return run(
+        topology, name, Edge, state=state, inherited=inherited, ready_fd=ready_fd, store_url=store_url
+    )
+
+
+@app.command()
+def command(
+    listen: Annotated[str, typer.Option(help="Where to listen, HOST:PORT.")],
+    origin: Annotated[list[str], typer.Option(help="The server to cache, a URL; repeatable.")],
+    origin_host: Annotated[
+        str | None, typer.Option(help="The Host that the origin receives. Default: the client's, unchanged.")
+    ] = None,
+    forwarded_proto: Annotated[
+        str | None, typer.Option(help="X-Forwarded-Proto for the origin, http or https. Default: as the client came.")
+    ] = None,
+    memory: Annotated[str, typer.Option(help="What may be stored.")] = "256MiB",
+    admin: Annotated[
+        str | None, typer.Option(help="Admin API at HOST:PORT, or off. Default: 1021 above the port.")
+    ] = None,
+    origin_place: Annotated[
+        str, typer.Option(help="Where the origin stands, to be felt as distance: a place's code, or none.")
+    ] = "none",
+    name: Annotated[str, typer.Option(help="The node's name in Via and Cache-Status.")] = "edge",
+) -> None:
+    """A shared HTTP cache in front of any server.
+
+    Example: cdnlab edge --listen 127.0.0.1:8080 --origin http://127.0.0.1:3000
+    """
+    from cdnlab.plan.errors import PlanError
+    from cdnlab.plan.single import single_edge
+
+    try:
+        topology = single_edge(
+            listen,
+            origin,
+            name=name,
+            origin_host=origin_host,
+            forwarded_proto=forwarded_proto,
+            memory=memory,
+            admin=admin,
+            origin_place=origin_place,
+        )
+    except PlanError as error:
+        typer.echo(f"cdnlab: {error}", err=True)
+        raise typer.Exit(2) from None
+    _say(topology, name, listen, origin)
+    raise typer.Exit(node_main(topology, name))
+
+
+def _say(topology: Topology, name: str, listen: str, origins: list[str]) -> None:
+    """One line on what was asked for; what cannot be done follows on standard error."""
+    address = topology.admin_address(name)
+    admin = f", admin at http://{address[0]}:{address[1]}" if address else ""
+    typer.echo(f"cdnlab edge: http://{listen} -> {', '.join(origins)}{admin}; Ctrl-C ends it")

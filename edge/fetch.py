@@ -1,0 +1,468 @@
+"""One exchange with the origin, and the clients that read along.
+
+Acts on what the policy files decide: stores while it streams, lets others join, keeps the pace.
+
+Theory. A fetch waits for a head, streams a body, and is over. While the body is being stored the origin is held back
+only when *every* reader is slow: memory is bounded by object_max and by the storage's reserve. While it is not, the
+origin is held back when *any* reader is slow: memory is bounded by what one read brings. A body that outgrows
+object_max on the way changes from the first kind to the second. A response is stored when its end has arrived, never
+before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdnlab.forward.tunnel import Tunnel
+from cdnlab.net.clock import now, wall
+from edge import answer, cache_status
+from edge.admission import Admission, Asked
+from edge.conditional import speaks_of
+from edge.response import ResponseFacts, response_facts
+from edge.results import Result
+from edge.storable import NotStored
+from edge.stream import Stream
+from edge.vary import variant_key
+
+if TYPE_CHECKING:
+    from cdnlab.forward.exchange import Failure, Forward, OutRequest
+    from cdnlab.wire.fields import Field
+    from cdnlab.wire.response import ResponseBlock
+    from edge.cache import Cache
+    from edge.object import StoredObject
+    from edge.reader import Reader
+
+FINISH_ALONE = 1 << 20  # bytes still to come for which a fetch goes on when its last reader has left (Squid: 16 KiB)
+TUNNEL_IDLE = 3600.0  # seconds; HAProxy's documentation suggests an hour for `timeout tunnel`
+_PASSING = frozenset({NotStored.NO_ROOM, NotStored.INVALIDATED, NotStored.REQUEST_NO_STORE, NotStored.AUTHORIZATION})
+"""Reasons that say nothing about the next request for the same key."""
+
+
+class Fetch:
+    """A request toward the origin on behalf of one reader, or of several."""
+
+    __slots__ = (
+        "_admission", "_asked", "_doomed", "_facts", "_forward", "_halted", "_length", "_over", "_reserved",
+        "_served_by", "_storing", "_stream", "_trailers", "_variant", "cache", "checked", "collapse_key", "key",
+        "leader", "names", "readers", "reason", "shared_key", "waiters",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        cache: Cache,
+        leader: Reader,
+        *,
+        reason: NotStored | None,
+        shared_key: bytes,
+        joinable: bool,
+        checked: StoredObject | None = None,
+    ) -> None:
+        """`reason`: why the answer can't be stored whatever it is, or None. `checked`: the stored response whose
+        validators are sent. `shared_key`: the collapse key, under which others may join if `joinable`."""
+        self.cache = cache
+        self.leader = leader
+        self.key = leader.key
+        self.reason = reason
+        self.shared_key = shared_key
+        self.collapse_key = shared_key if joinable else None
+        self.checked = checked
+        self.readers: list[Reader] = [leader]
+        self.waiters: list[Reader] = []
+        self.names: tuple[bytes, ...] = ()
+        self._asked = Asked(
+            now(),
+            leader.facts.control,
+            leader.field(b"authorization") is not None,
+            leader.field(b"cookie") is not None,
+        )
+        self._forward: Forward | None = None
+        self._served_by = ""
+        self._facts: ResponseFacts | None = None
+        self._admission: Admission | None = None
+        self._variant: bytes | None = None
+        self._stream = Stream()
+        self._trailers: tuple[Field, ...] = ()
+        self._length: int | None = None
+        self._reserved = 0
+        self._storing = self._halted = self._doomed = self._over = False
+        leader.fetch = self
+
+    def start(self, out: OutRequest) -> None:
+        """Send it. The origin may have failed before this returns."""
+        self.cache.flights.begin(self)
+        self.leader.x.source = self.leader
+        forward = self.cache.forwarder.start(out, self, self.leader.x, self.leader.explain)
+        if not self._over:
+            self._forward = forward
+
+    # -- who reads ------------------------------------------------------------------------------------------------
+
+    @property
+    def headed(self) -> bool:
+        """The response has begun."""
+        return self._facts is not None
+
+    def doom(self) -> None:
+        """What it brings must not be stored."""
+        self._doomed = True
+
+    def join(self, reader: Reader) -> bool:
+        """Let another request read along or wait for the head; False if it must fetch for itself."""
+        if not self.headed:
+            if len(self.waiters) >= self.cache.flights.waiters_max:
+                return False
+            self.waiters.append(reader)
+        elif not self._shareable(reader):
+            return False
+        reader.fetch = self
+        reader.x.source = reader
+        reader.result = Result.COLLAPSED
+        if self.headed and self._begin(reader, None):
+            self.readers.append(reader)
+            self.feed(reader)
+        return True
+
+    def _shareable(self, reader: Reader) -> bool:
+        admission = self._admission
+        if not self._storing or self._doomed or admission is None or not admission.reusable(now()):
+            return False
+        return not self.names or variant_key(self.names, reader.field) == self._variant
+
+    def leave(self, reader: Reader, reason: str) -> None:
+        """A reader's client is gone. The fetch goes on for others, or to finish what is nearly stored."""
+        reader.fetch = None
+        if reader in self.waiters:
+            self.waiters.remove(reader)
+        elif reader in self.readers:
+            self.readers.remove(reader)
+        self.cache.replies.record(reader, reader.status or 499, reader.result, "client_gone", self._backend())
+        if self.readers or self.waiters or self._over:
+            self.pace()
+            return
+        if self._storing and self._length is not None and self._length - self._stream.received <= FINISH_ALONE:
+            self.pace()
+            return
+        self._cancel(reason)
+
+    def release_overdue(self, instant: float) -> None:
+        """Waiters that have waited too long fetch for themselves."""
+        limit = instant - self.cache.flights.wait_max
+        overdue = [reader for reader in self.waiters if reader.started <= limit]
+        if overdue:
+            self.waiters = [reader for reader in self.waiters if reader.started > limit]
+            self._send_away(overdue)
+
+    def _send_away(self, readers: list[Reader], *, alone: bool = True) -> None:
+        """They begin again; unless `alone`, those of one variant may share a fetch of theirs."""
+        for reader in readers:
+            reader.fetch = None
+            reader.x.source = None
+            self.cache.lookup(reader.x, reader.facts, alone)
+
+    # -- what the origin says --------------------------------------------------------------------------------------
+
+    def forward_interim(self, raw: bytes) -> None:
+        """A 1xx goes to whoever asked first, if it is still there."""
+        if self.leader.fetch is self:
+            self.leader.x.interim(raw)
+
+    def forward_head(
+        self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
+    ) -> None:
+        """The head: decide about storing, begin the responses, let go of those who can't share it."""
+        facts = response_facts(block)
+        instant = now()
+        if self.checked is not None and facts.status == 304:
+            self._confirmed(self.checked, facts, volatile, instant)
+            return
+        self._facts = facts
+        known = len(whole) if whole is not None else length
+        self._length = known if known >= 0 else None
+        admission = self._admission = self._admit(facts, volatile, known, instant)
+        self._decide(facts, admission, instant)
+        self.cache.received(self, facts, stale_goes=not self._storing)
+        leaders, self.readers = self.readers, []
+        self.readers = [reader for reader in leaders if self._begin(reader, whole)]
+        self._share(instant)
+        if whole is not None:
+            if whole:
+                self.forward_data(whole)
+            self.forward_end(())
+        else:
+            self.pace()
+
+    def _admit(
+        self, facts: ResponseFacts, volatile: tuple[Field, ...], length: int, instant: float
+    ) -> Admission:
+        return Admission(
+            facts, volatile, self._asked,
+            length=length, object_max=self.cache.settings.object_max, now=instant, wall=wall(),
+        )  # fmt: skip
+
+    def _decide(self, facts: ResponseFacts, admission: Admission, instant: float) -> None:
+        cache, flights = self.cache, self.cache.flights
+        if self.reason is None:
+            self.reason = NotStored.INVALIDATED if self._doomed else admission.reason
+            self._learn(admission, instant)
+        if self.reason is None and not self._reserve(self._length or 0):
+            self.reason = NotStored.NO_ROOM
+        self._storing = self._stream.kept = self.reason is None
+        if self.reason is not None:
+            cache.not_stored[self.reason] += 1
+            flights.close(self)
+            return
+        self.names = facts.vary or ()
+        self._variant = variant_key(self.names, self.leader.field) if self.names else None
+        if not admission.reusable(instant):
+            flights.close(self)
+
+    def _learn(self, admission: Admission, instant: float) -> None:
+        """Is it worth waiting for a response under this key?"""
+        if admission.reusable(instant):
+            self.cache.flights.share_again(self.shared_key)
+        elif admission.reason not in _PASSING and self._facts is not None and self._facts.status != 304:
+            self.cache.flights.fetch_alone(self.shared_key, instant)
+
+    def _share(self, instant: float) -> None:
+        waiters, self.waiters = self.waiters, []
+        away = []
+        for reader in waiters:
+            if not self._shareable(reader):
+                away.append(reader)
+            elif self._begin(reader, None):
+                self.readers.append(reader)
+        self._send_away(away, alone=not self._storing)
+
+    def _confirmed(
+        self, old: StoredObject, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float
+    ) -> None:
+        """304: the stored response is good, with the fields that the 304 brought (RFC 9111 §4.3.4)."""
+        cache = self.cache
+        if not speaks_of(facts.etag, old.etag):
+            cache.storage.discard(old)
+            everybody = self.readers + self.waiters
+            self.readers, self.waiters = [], []
+            self._retire()
+            self._send_away(everybody)
+            return
+        self._facts = facts = answer.merged(old, facts)
+        admission = self._admission = self._admit(facts, volatile, len(old.body), instant)
+        self.names = facts.vary or ()
+        variant = variant_key(self.names, self.leader.field) if self.names else None
+        fresh = answer.stored(facts, admission, old.body, cache.trail, key=self.key, variant=variant)
+        cache.storage.discard(old)
+        self.reason = NotStored.INVALIDATED if self._doomed else admission.reason
+        if self.reason is None:
+            cache.storage.put(fresh, self.names)
+        else:
+            cache.not_stored[self.reason] += 1
+        self._learn(admission, instant)
+        cache.fetches[304] += 1
+        upstream, self._variant = self._forward, variant
+        reusable = admission.reusable(instant) and not self._doomed
+        readers, waiters = self.readers, self.waiters
+        self.readers, self.waiters = [], []
+        self._retire()
+        for reader in readers:
+            reader.result = Result.REVALIDATED
+            cache.replies.confirmed(reader, fresh, instant, upstream)
+        away = []
+        for reader in waiters:
+            if reusable and (not self.names or variant_key(self.names, reader.field) == variant):
+                cache.replies.confirmed(reader, fresh, instant, upstream)
+            else:
+                away.append(reader)
+        self._send_away(away)
+
+    def forward_data(self, data: bytes) -> None:
+        """Bytes of the body."""
+        if self._over:
+            return
+        stream = self._stream
+        stream.received += len(data)
+        if self._storing and not self._room_for(len(data)):
+            self._stop_storing()
+        stream.add(data)
+        for reader in tuple(self.readers):
+            self._give(reader)
+        stream.trim(self.readers)
+
+    def _room_for(self, size: int) -> bool:
+        if self._length is None:
+            if self._stream.received > self.cache.settings.object_max:
+                self.reason = NotStored.TOO_LARGE
+            elif not self._reserve(size):
+                self.reason = NotStored.NO_ROOM
+        return self.reason is None
+
+    def _reserve(self, size: int) -> bool:
+        if not self.cache.storage.reserve(size):
+            return False
+        self._reserved += size
+        return True
+
+    def _unreserve(self) -> None:
+        self.cache.storage.release(self._reserved)
+        self._reserved = 0
+
+    def _stop_storing(self) -> None:
+        """It has outgrown what may be stored: from here on pieces are dropped once everybody has them."""
+        self._storing = self._stream.kept = False
+        self._unreserve()
+        if self.reason is not None:
+            self.cache.not_stored[self.reason] += 1
+        self.cache.flights.close(self)
+        self.cache.flights.fetch_alone(self.shared_key, now())
+        if not self.readers:
+            self._cancel("nobody reads it and it can't be stored")
+
+    def forward_end(self, trailers: tuple[Field, ...]) -> None:
+        """The body is complete: store it, and let the readers finish."""
+        if self._over:
+            return
+        self._trailers = trailers
+        if self._storing:
+            self._store()
+        self._retire()
+        for reader in tuple(self.readers):
+            self._give(reader)
+
+    def _store(self) -> None:
+        facts, admission = self._facts, self._admission
+        assert facts is not None
+        assert admission is not None
+        body = self._stream.complete()
+        if self._doomed:
+            self.cache.not_stored[NotStored.INVALIDATED] += 1
+            return
+        fresh = answer.stored(facts, admission, body, self.cache.trail, key=self.key, variant=self._variant)
+        self._unreserve()
+        self.cache.storage.put(fresh, self.names)
+
+    def forward_failed(self, failure: Failure) -> None:
+        """No response, or one cut short, which is never stored."""
+        if self._over:
+            return
+        readers, waiters = self.readers, self.waiters
+        self.readers, self.waiters = [], []
+        headed = self.headed
+        if self._storing:
+            self.cache.not_stored[NotStored.CUT_SHORT] += 1
+        self._retire()
+        record = self.cache.replies.record
+        for reader in readers + waiters:
+            reader.fetch = None
+            reader.x.source = None
+            if headed:
+                record(reader, reader.status, Result.ERROR, NotStored.CUT_SHORT, failure.backend)
+                reader.x.abort(failure.reason.sentence)
+            else:
+                self.cache.failed(reader, failure)
+
+    def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
+        """101: join the two connections, and be out of the way."""
+        reader = self.leader
+        self.readers = []
+        reader.fetch = None
+        self._retire()
+        facts = response_facts(block)
+        upgrade = block.index.get(b"upgrade", b"")
+        head = b"%b%bConnection: Upgrade\r\nUpgrade: %b\r\n%b" % (
+            facts.start, facts.lines, upgrade, self.cache.trail.response_line(facts.index, facts.version),
+        )  # fmt: skip
+        backend = forward.backend.name if forward.backend else ""
+
+        def over(tunnel: Tunnel, reason: str) -> None:
+            reader.sent = tunnel.sent
+            self.cache.replies.record(reader, 101, reader.result, "tunnel", backend)
+
+        Tunnel(reader.x, forward, TUNNEL_IDLE, over).join(head)
+
+    # -- what the readers get ----------------------------------------------------------------------------------------
+
+    def _begin(self, reader: Reader, whole: bytes | None) -> bool:
+        """Begin a reader's response; False if that was all of it."""
+        facts, admission, cache = self._facts, self._admission, self.cache
+        assert facts is not None
+        assert admission is not None
+        if reader.line.method == b"HEAD":
+            size = facts.index.get(b"content-length")
+            length = int(size) if size is not None else None
+        else:
+            length = None if facts.status in (204, 304) else self._length
+        status_line = cache_status.line(facts.cache_status, self._member(reader, facts, admission))
+        hop = cache.replies.hop(reader, admission.arithmetic(now()), self.reason, self._forward, facts)
+        head = answer.forwarded(facts, admission, length, cache.trail, status_line, hop)
+        reader.status = facts.status
+        held = self._storing and facts.status == 200 and reader.conditional
+        if held and cache.replies.holds(reader, facts, admission):
+            head, reader.status = answer.not_modified(head), 304
+        elif whole is None or reader.line.method == b"HEAD":
+            reader.x.respond(facts.status, head, length)
+            return True
+        else:
+            reader.sent = len(whole)
+        reader.fetch = None
+        reader.x.source = None
+        cache.replies.record(reader, reader.status, reader.result, self.reason or "", self._backend())
+        reader.x.answer(reader.status, head, whole or b"")
+        return False
+
+    def _member(self, reader: Reader, facts: ResponseFacts, admission: Admission) -> bytes:
+        return cache_status.forwarded(
+            self.cache.trail.node,
+            reader.fwd,
+            status=facts.status,
+            stored=self._storing,
+            collapsed=reader.result is Result.COLLAPSED,
+            ttl=int(admission.born + admission.lifetime - now()) if self._storing else None,
+            detail=str(self.reason) if self.reason else "",
+        )
+
+    def feed(self, reader: Reader) -> None:
+        """Give a reader what it has not had yet."""
+        self._give(reader)
+        self._stream.trim(self.readers)
+        self.pace()
+
+    def _give(self, reader: Reader) -> None:
+        if self._stream.give(reader) and self._over and reader.fetch is self:
+            self.readers.remove(reader)
+            reader.fetch = None
+            self.cache.replies.record(reader, reader.status, reader.result, self.reason or "", self._backend())
+            reader.x.finish(self._trailers)
+
+    def pace(self) -> None:
+        """Hold the origin back, or let it go on."""
+        forward = self._forward
+        if forward is None or self._over:
+            return
+        slow = [reader.paused for reader in self.readers]
+        halt = bool(slow) and (all(slow) if self._storing else any(slow))
+        if halt != self._halted:
+            self._halted = halt
+            if halt:
+                forward.pause()
+            else:
+                forward.resume()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _backend(self) -> str:
+        forward = self._forward
+        return forward.backend.name if forward is not None and forward.backend is not None else self._served_by
+
+    def _retire(self) -> None:
+        """Nothing more comes from the origin. The two let go of each other, or neither would ever be freed."""
+        self._over = True
+        self._served_by = self._backend()
+        self._forward = None
+        self._storing = False
+        self._unreserve()
+        self.cache.flights.end(self)
+
+    def _cancel(self, reason: str) -> None:
+        forward, self._forward = self._forward, None
+        self._retire()
+        if forward is not None:
+            forward.cancel(reason)

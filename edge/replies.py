@@ -1,0 +1,214 @@
+"""What clients are told in this node's own words, and what is written down about each request.
+
+Sends stored objects, whole, in part or as a 304; sends this node's own refusals and failures; counts and logs. Decides
+nothing about storing or fetching.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cdnlab.forward.answers import own_answer
+from cdnlab.forward.client import client_address
+from cdnlab.forward.explain import Hop, hop_member
+from cdnlab.net.clock import now, wall
+from edge import answer, cache_status, conditional
+from edge.freshness import Verdict
+from edge.ranges import Unsatisfiable, single
+from edge.results import POSITION, Result
+
+if TYPE_CHECKING:
+    from cdnlab.forward.exchange import Failure, Forward
+    from cdnlab.forward.trail import Trail
+    from cdnlab.node.log import Ring
+    from cdnlab.node.metrics import Tallies
+    from edge.admission import Admission
+    from edge.object import StoredObject
+    from edge.reader import Reader
+    from edge.request import RequestFacts
+    from edge.response import ResponseFacts
+    from edge.settings import Settings
+    from edge.storable import NotStored
+
+log = logging.getLogger("cdnlab.edge")
+
+
+class Replies:
+    """Answers from the store and of this node's own, and the record of all answers."""
+
+    __slots__ = ("_by_place", "_other", "ring", "settings", "tallies", "trail", "wall_offset")
+
+    def __init__(self, settings: Settings, trail: Trail, tallies: Tallies, ring: Ring) -> None:
+        self.settings = settings
+        self.trail = trail
+        self.tallies = tallies
+        self.ring = ring
+        self._by_place = tallies.by_place
+        self._other = tallies.of("")
+        self.wall_offset = wall() - now()
+        """What the calendar says beyond the clock: looked at a few times a second, added to each request's start."""
+
+    def from_store(self, reader: Reader, found: StoredObject, instant: float) -> None:
+        """A fresh object, for a request that asks something of the cache, or wants to be explained."""
+        ttl = found.ttl(instant)
+        line = b"Cache-Status: %b%b\r\n" % (found.chain, cache_status.hit(self.trail.node, ttl))
+        said = f"{Verdict.FRESH.sentence}: age {instant - found.born:.1f} s, {ttl} s left, by {found.source}"
+        line += self.hop(reader, said, None, None, None)
+        self._deliver(reader, found, instant, line)
+
+    def confirmed(self, reader: Reader, fresh: StoredObject, instant: float, forward: Forward | None) -> None:
+        """A stored object that the origin has just said is still good."""
+        reader.fetch = None
+        reader.x.source = None
+        member = cache_status.forwarded(
+            self.trail.node,
+            reader.fwd,
+            status=304,
+            collapsed=reader.result is Result.COLLAPSED,
+            ttl=fresh.ttl(instant),
+        )
+        line = b"Cache-Status: %b%b\r\n" % (fresh.chain, member)
+        line += self.hop(reader, "was stale, and the origin confirmed it (304)", None, forward, None)
+        self._deliver(reader, fresh, instant, line, backend_of(forward))
+
+    def _deliver(
+        self, reader: Reader, stored: StoredObject, instant: float, status_line: bytes, backend: str = ""
+    ) -> None:
+        facts, x = reader.facts, reader.x
+        status, body = stored.status, stored.body
+        head = answer.from_store(stored, instant, status_line)
+        if status == 200:
+            if reader.conditional and self._unchanged(reader, stored):
+                status, head, body = 304, answer.not_modified(head), b""
+            elif facts.range is not None and reader.line.method == b"GET":
+                status, head, body = self._part(facts, stored, head)
+        reader.sent = 0 if reader.line.method == b"HEAD" else len(body)
+        self.record(reader, status, reader.result, "", backend)
+        x.answer(status, head, body)
+
+    def _unchanged(self, reader: Reader, stored: StoredObject) -> bool:
+        return conditional.not_modified(
+            reader.facts.if_none_match,
+            reader.facts.if_modified_since,
+            etag=stored.etag,
+            last_modified=stored.last_modified,
+            date=stored.date,
+            wall=wall(),
+        )
+
+    def holds(self, reader: Reader, facts: ResponseFacts, admission: Admission) -> bool:
+        """Does the client hold the very response that is just arriving?"""
+        return conditional.not_modified(
+            reader.facts.if_none_match,
+            reader.facts.if_modified_since,
+            etag=facts.etag,
+            last_modified=facts.last_modified,
+            date=admission.date_value,
+            wall=wall(),
+        )
+
+    def _part(self, facts: RequestFacts, stored: StoredObject, head: bytes) -> tuple[int, bytes, bytes]:
+        """(status, head, body) for a request with Range on a complete 200."""
+        size = len(stored.body)
+        if facts.range is None or not conditional.range_applies(
+            facts.if_range, etag=stored.etag, last_modified=stored.last_modified, date=stored.date, wall=wall()
+        ):
+            return 200, head, stored.body
+        try:
+            part = single(facts.range, size)
+        except Unsatisfiable:
+            said = b"Content-Range: bytes */%d\r\n" % size
+            return own_answer(self.settings.node, 416, f"the body has {size} bytes", wall(), extra=said)
+        if part is None:
+            return 200, head, stored.body
+        return 206, answer.partial(head, *part, size), stored.body[part[0] : part[1]]
+
+    def refuse(self, reader: Reader, status: int, why: str, extra: bytes = b"") -> None:
+        """A request that this node does not serve."""
+        extra += self.hop(reader, why, None, None, None)
+        self._own(reader, status, why, Result.REFUSED, "", extra)
+
+    def failed(self, reader: Reader, failure: Failure) -> None:
+        """The origin gave no response: say so, without saying where it is."""
+        member = cache_status.forwarded(self.trail.node, reader.fwd, detail=str(failure.reason))
+        extra = b"Cache-Status: %b\r\n" % member
+        if failure.status == 503:
+            extra += b"Retry-After: 1\r\n"
+        extra += self.hop(reader, failure.reason.sentence, None, None, None)
+        why = f"{failure.reason.sentence} (pool {self.settings.pool})"
+        if failure.detail:
+            log.warning("%s from %s: %s", failure.reason, failure.backend or "-", failure.detail)
+        self._own(reader, failure.status, why, Result.ERROR, failure.backend, extra, str(failure.reason))
+
+    def _own(
+        self, reader: Reader, status: int, why: str, result: Result, backend: str, extra: bytes, reason: str = ""
+    ) -> None:
+        request_id = (reader.field(b"x-request-id") or b"").decode("latin-1")[:128]
+        whole = own_answer(self.settings.node, status, why, wall(), request_id=request_id, extra=extra)
+        reader.sent = len(whole[2])
+        self.record(reader, status, result, reason or why, backend)
+        reader.x.answer(*whole)
+
+    def hop(
+        self,
+        reader: Reader,
+        said: str,
+        reason: NotStored | None,
+        forward: Forward | None,
+        facts: ResponseFacts | None,
+    ) -> bytes:
+        """The Cdnlab-Hop line, where the request bears a valid mark; else nothing."""
+        if not reader.explain:
+            return b""
+        backend = forward.backend if forward is not None else None
+        member = hop_member(
+            Hop(
+                node=self.settings.node,
+                tier="edge",
+                place=self.settings.place,
+                client_place=reader.place,
+                total=round((now() - reader.started) * 1e6),
+                upstream=round(forward.seconds_upstream * 1e6) if forward is not None else 0,
+                choice=backend.name if backend is not None else "",
+                passed=_passed(forward),
+                result=str(reader.result),
+                cache=f"{said}; not stored: {reason.sentence}" if reason is not None else said,
+            )
+        )
+        before = facts.index.get(b"cdnlab-hop") if facts is not None and backend is not None and backend.ours else None
+        return b"Cdnlab-Hop: " + cache_status.chain(before) + member + b"\r\n"
+
+    def record(self, reader: Reader, status: int, result: Result, reason: str, backend: str) -> None:
+        """Count a request that is over, and put it into the ring."""
+        seconds = now() - reader.started
+        tally = (self._by_place.get(reader.place) or self._other)[POSITION[result]]
+        tally.add(seconds, reader.sent)
+        peer = reader.peer
+        if reader.trusted:
+            peer = client_address(peer, True, reader.field(b"x-forwarded-for"), self.settings.trusted)
+        ring = self.ring
+        ring.seen += 1
+        ring.entries.append(
+            (
+                reader.started + self.wall_offset, reader.line.method, reader.facts.claims.host,
+                reader.line.target.canonical, status, result, reader.place, seconds, backend, reader.sent, reason,
+                reader.field(b"x-request-id") or b"", peer,
+            )
+        )  # fmt: skip
+
+
+def backend_of(forward: Forward | None) -> str:
+    """The name of the backend that was asked."""
+    return forward.backend.name if forward is not None and forward.backend is not None else ""
+
+
+def _passed(forward: Forward | None) -> list[tuple[str, str]]:
+    if forward is None:
+        return []
+    tried = list(forward.passed or ())
+    seen = {name for name, _ in tried}
+    if forward.backend is not None:
+        others = forward.owner.pool.explain(forward.request.place, forward.backend)
+        tried += [(name, reason) for name, reason in others if name not in seen]
+    return [(name, str(reason)) for name, reason in tried]

@@ -1,0 +1,70 @@
+"""What this tier reads in a request's header block, computed once per distinct block.
+
+Decides the key's prefix, what the client asks of a cache, and whether the request must go to the origin
+whatever lies in the store. Blocks repeat, so the record lives in the block's `derived` slot; a memo of blocks is
+one listener's, so the scheme may be part of it. Nothing of a single client is in it. Pure.
+"""
+
+from __future__ import annotations
+
+from cdnlab.forward.client import Claims, claims
+from cdnlab.forward.key import key_prefix
+from cdnlab.wire.request import RequestBlock
+from edge.directives import RequestControl, request_control
+from edge.outgoing import Outgoing
+from edge.storable import NotStored
+
+_SCHEMES = (b"http", b"https")
+_ASKS_CACHE = (b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"range", b"if-range")
+
+
+class RequestFacts:
+    """A request's header block as the cache sees it.
+
+    prefix, peer_prefix   what the key begins with: for strangers, and for trusted peers, whose X-Forwarded-Proto
+                          is the scheme the client used
+    plain                 nothing in the block asks anything of a cache: a fresh object can be sent as it is
+    bypass                why the request goes to the origin whatever is stored, or None
+    """
+
+    __slots__ = (
+        "block", "bypass", "claims", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
+        "outgoing_lines", "peer_prefix", "plain", "prefix", "range",
+    )  # fmt: skip
+
+    def __init__(
+        self, block: RequestBlock, host: bytes, scheme: bytes, places: frozenset[str], may_choose_place: bool
+    ) -> None:
+        index = block.index
+        self.block = block
+        self.claims: Claims = claims(index, host, places, may_choose_place)
+        said = index.get(b"x-forwarded-proto", scheme).lower()
+        self.forwarded_proto = said if said in _SCHEMES else scheme
+        self.prefix = key_prefix(scheme, self.claims.host)
+        self.peer_prefix = key_prefix(self.forwarded_proto, self.claims.host)
+        control = request_control(index.get(b"cache-control"), index.get(b"pragma"))
+        self.control: RequestControl | None = None if control.silent else control
+        self.if_none_match = index.get(b"if-none-match")
+        self.if_modified_since = index.get(b"if-modified-since")
+        self.range = index.get(b"range")
+        self.if_range = index.get(b"if-range")
+        self.bypass = _bypass(block)
+        self.plain = self.bypass is None and not any(name in index for name in _ASKS_CACHE)
+        self.outgoing_lines: Outgoing | None = None
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """The lines that travel on, computed when first needed: a hit needs none."""
+        if self.outgoing_lines is None:
+            self.outgoing_lines = Outgoing(self.block)
+        return self.outgoing_lines
+
+
+def _bypass(block: RequestBlock) -> NotStored | None:
+    if block.length:
+        return NotStored.REQUEST_BODY
+    if block.upgrade is not None:
+        return NotStored.UPGRADE
+    if b"if-match" in block.index or b"if-unmodified-since" in block.index:
+        return NotStored.CONDITION
+    return None

@@ -1,0 +1,36 @@
+"""What the topology says about one cache, in the form its requests need it. Pure."""
+
+from __future__ import annotations
+
+
+class Settings:
+    """What the topology says about this cache."""
+
+    __slots__ = (
+        "forwarded_proto", "may_choose_place", "node", "object_max", "origin_host", "place", "places", "pool",
+        "trusted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        node: str,
+        place: str,
+        *,
+        pool: str = "origins",
+        places: frozenset[str] = frozenset(),
+        may_choose_place: bool = False,
+        object_max: int = 32 << 20,
+        origin_host: str | None = None,
+        forwarded_proto: str | None = None,
+        trusted: frozenset[str] = frozenset(),
+    ) -> None:
+        """`place` is this node's, or ""; `trusted` are the addresses whose X-Forwarded-For is believed."""
+        self.trusted = trusted
+        self.pool = pool
+        self.node = node
+        self.place = place
+        self.places = places
+        self.may_choose_place = may_choose_place
+        self.object_max = object_max
+        self.origin_host = origin_host.encode() if origin_host else None
+        self.forwarded_proto = forwarded_proto.encode() if forwarded_proto else None

@@ -1,0 +1,59 @@
+"""The edge's metrics, declared in one table, and how they are filled when somebody scrapes.
+
+The counting is done where things happen, in plain integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cdnlab.node.metrics import Family, MetricSpec, family
+from edge.cache import Cache
+
+DURATION = MetricSpec(
+    "cdnlab_edge_request_duration_seconds",
+    "histogram",
+    ("result", "client_place"),
+    "From the end of a request's head to the end of its response.",
+)
+REQUESTS = MetricSpec(
+    "cdnlab_edge_requests_total", "counter", ("result", "client_place"), "Requests answered, by how."
+)
+BYTES = MetricSpec(
+    "cdnlab_edge_response_bytes_total", "counter", ("result", "client_place"), "Body bytes sent to clients."
+)
+FETCHES = MetricSpec(
+    "cdnlab_edge_origin_fetches_total",
+    "counter",
+    ("answer",),
+    "Requests to the origin, by its answer: 2xx, 3xx, 304, 4xx, 5xx or none.",
+)
+NOT_STORED = MetricSpec(
+    "cdnlab_edge_not_stored_total", "counter", ("reason",), "Answers of the origin that were not stored, by why."
+)
+OBJECTS = MetricSpec("cdnlab_edge_stored_objects", "gauge", (), "Objects stored; each variant is one.")
+STORED = MetricSpec("cdnlab_edge_stored_bytes", "gauge", (), "Bytes that stored objects take, heads and keys included.")
+ARRIVING = MetricSpec("cdnlab_edge_arriving_bytes", "gauge", (), "Bytes kept free for bodies that are arriving.")
+CAPACITY = MetricSpec("cdnlab_edge_capacity_bytes", "gauge", (), "Bytes that may be stored.")
+EVICTIONS = MetricSpec("cdnlab_edge_evictions_total", "counter", (), "Objects that had to go so that others had room.")
+FLIGHTS = MetricSpec("cdnlab_edge_fetches", "gauge", (), "Requests to the origin under way.")
+
+TABLE = (
+    DURATION, REQUESTS, BYTES, FETCHES, NOT_STORED, OBJECTS, STORED, ARRIVING, CAPACITY, EVICTIONS, FLIGHTS,
+)  # fmt: skip
+
+_ANSWERS = {100: "1xx", 200: "2xx", 300: "3xx", 304: "304", 400: "4xx", 500: "5xx", 0: "none"}
+
+
+def families(cache: Cache) -> Iterator[Family]:
+    """The table, filled."""
+    storage = cache.storage
+    yield from cache.tallies.families(DURATION, REQUESTS, BYTES)
+    yield family(FETCHES, [((_ANSWERS[kind],), count) for kind, count in cache.fetches.items()])
+    yield family(NOT_STORED, [((str(reason),), count) for reason, count in cache.not_stored.items()])
+    yield family(OBJECTS, [((), storage.objects)])
+    yield family(STORED, [((), storage.used)])
+    yield family(ARRIVING, [((), storage.reserved)])
+    yield family(CAPACITY, [((), storage.capacity)])
+    yield family(EVICTIONS, [((), storage.evictions)])
+    yield family(FLIGHTS, [((), len(cache.flights))])
