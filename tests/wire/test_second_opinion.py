@@ -164,11 +164,13 @@ LAXER_REQUESTS: dict[str, Difference] = {}
 # ---- requests ----------------------------------------------------------------------------------------------
 
 
-def our_request(head: bytes) -> tuple[RequestLine, RequestBlock, tuple[Field, ...]]:
+def our_request(
+    head: bytes, memo: RequestMemo | None = None
+) -> tuple[RequestLine, RequestBlock, tuple[Field, ...]]:
     """Cut as a connection does: the line ends at the first CRLF, the head at the first CRLFCRLF."""
     head = head[: head.index(b"\r\n\r\n")]
     raw, line_end, rest = head.partition(b"\r\n")
-    memo = RequestMemo()
+    memo = memo or RequestMemo()
     line = memo.line(raw)
     block, volatile = memo.block(line_end + rest, line.version)
     return line, block, volatile
@@ -636,3 +638,31 @@ def test_each_difference_in_bodies_exists(name: str) -> None:
     names = [key for key, other in table.items() if other.applies(entry.example)]
     assert name in names
     assert compare_bodies(entry.example, 1000) in names
+
+
+# ---- the memo against itself -------------------------------------------------------------------------------
+
+
+def facts(thing: object) -> list[tuple[str, object]]:
+    """Everything a line or block says, targets included."""
+    found: list[tuple[str, object]] = []
+    for slot in type(thing).__slots__:  # type: ignore[attr-defined]
+        value = getattr(thing, slot)
+        found.append((slot, facts(value) if slot == "target" else value))
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(HEADS, min_size=2, max_size=6), st.sampled_from([1 << 12, 1 << 16, 1 << 22]))
+def test_a_memo_full_of_others_says_what_an_empty_one_says(heads: list[bytes], budget: int) -> None:
+    memo = RequestMemo(budget)
+    for head in heads * 3:
+        fresh, refusal = attempt(lambda head=head: our_request(head))  # type: ignore[misc]
+        known, again = attempt(lambda head=head: our_request(head, memo))  # type: ignore[misc]
+        assert type(refusal) is type(again)
+        if fresh is None or known is None:
+            assert str(refusal) == str(again)
+            continue
+        assert facts(fresh[0]) == facts(known[0])
+        assert facts(fresh[1]) == facts(known[1])
+        assert fresh[2] == known[2]
