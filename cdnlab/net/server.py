@@ -722,10 +722,19 @@ class Connection(asyncio.Protocol):
         self._body_done = True
         self.due = instant + self.listener.limits.idle_timeout
         if self._buf:
+            # not from within this call: whoever ended the response may still read what the exchange says of it
             self.due = instant + self.listener.limits.header_timeout
-            self._pump(instant)
+            if not self._pumping:
+                asyncio.get_running_loop().call_soon(self._pump_again)
+                return
         if len(self._buf) < READ_AHEAD:
             self._resume_reading()
+
+    def _pump_again(self) -> None:
+        if self._state == IDLE:
+            self._pump(now())
+            if len(self._buf) < READ_AHEAD:
+                self._resume_reading()
 
     def _linger(self) -> None:
         """Send FIN, then read and drop until the client closes, so that no reset overtakes the response."""
