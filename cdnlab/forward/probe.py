@@ -10,6 +10,7 @@ whether new ones do. Checks have no link: distance is for clients, and a far bac
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -132,9 +133,10 @@ class Prober:
     def _request(self, backend: Backend) -> bytes:
         ours = self.spec.kind == "alive"
         path = ALIVE_PATH.decode() if ours else self.spec.path
-        host = backend.key if ours or self.host is None else self.host
+        address = "localhost" if backend.unix else backend.key
+        host = address if ours or self.host is None else self.host
         return (
-            f"GET {path} HTTP/1.1\r\nHost: {'localhost' if host.startswith('/') else host}\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\n"
             "User-Agent: cdnlab-check\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         ).encode("latin-1")
 
@@ -202,4 +204,6 @@ async def _status(reader: asyncio.StreamReader) -> int:
 def _words(error: OSError | EOFError) -> str:
     if isinstance(error, EOFError):  # asyncio.IncompleteReadError
         return "closed before its answer was complete"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if error.errno is not None and error.errno > 0:  # the loops word it differently, some with the address
+        return os.strerror(error.errno).lower()
+    return error.strerror or str(error) or type(error).__name__
