@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from origin.command import main
+from origin.command import app
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="python -m origin")

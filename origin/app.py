@@ -28,6 +28,7 @@ from origin.site_http import SiteHttp
 KEEP_ALIVE = 75.0  # seconds; longer than the 50 s that our tiers keep an idle connection, so that they end it
 BACKLOG = 1024
 SERVER = "cdnlab-origin"
+BEGUN = web.RequestKey("begun", bool)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -143,7 +144,7 @@ class OriginApp:
         except ConnectionError:  # the client has gone
             raise
         except Exception:
-            if request.get("begun"):
+            if request.get(BEGUN):
                 raise  # what was begun can only be cut short
             log.exception("%s %s failed", request.method, request.raw_path)
             return reply.problem(500, "The origin failed on this request; its log says why.")
@@ -161,7 +162,7 @@ class OriginApp:
         return reply.problem(error.status, error.reason)
 
     async def _sign(self, request: web.Request, response: web.StreamResponse) -> None:
-        request["begun"] = True
+        request[BEGUN] = True
         response.headers["Server"] = SERVER
         response.headers["Cdnlab-Origin"] = self.node.name
 

@@ -138,15 +138,16 @@ async def _send(request: web.Request, told: Behaviour, headers: CIMultiDict[str]
 
 
 async def _write(response: web.StreamResponse, body: Iterator[bytes], drip: float, framed: bool) -> None:
+    """Send the body; with `drip` each byte goes out when its turn has come at so many bytes a second."""
     started, sent = clock.now(), 0
     for piece in body:
         step = max(1, int(drip * TICK)) if drip else len(piece)
         for first in range(0, len(piece), step):
             drop = piece[first : first + step]
-            await response.write(b"%x\r\n%b\r\n" % (len(drop), drop) if framed else drop)
             sent += len(drop)
             if drip:
                 await asyncio.sleep(max(0.0, started + sent / drip - clock.now()))
+            await response.write(b"%x\r\n%b\r\n" % (len(drop), drop) if framed else drop)
 
 
 def _close(request: web.Request) -> None:

@@ -33,14 +33,13 @@ class Wrong(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One word of the query: what it takes, what it does (two languages), and an example."""
+    """One word of the query: what it takes, what it does, and an example that can be tried."""
 
     name: str
     form: str
     read: Callable[[str], object]
     example: str
-    en: str
-    ko: str
+    does: str
     repeatable: bool = False
 
 
@@ -201,58 +200,45 @@ _FIELD_FORM = "Name:Value, a field other than those of framing, the connection a
 
 _ROWS = (
     Parameter("status", "a status from 200 to 599", _whole(200, 599), "503",
-              "The status code.", "상태 코드."),
+              "The status code."),
     Parameter("delay", f"seconds up to {MAX_DELAY:.0f}, such as 1.5", _seconds, "1.5",
-              "Wait so long before the head is sent.", "헤더를 보내기 전에 기다리는 시간(초)."),
+              "Wait so long before the head is sent."),
     Parameter("size", f"bytes from 0 to {MAX_SIZE}", _whole(0, MAX_SIZE), "1024",
-              "A body of this many bytes: lines of 64 bytes, each beginning with its own offset.",
-              "이만큼의 바이트로 된 본문. 64바이트 줄마다 자기 위치로 시작합니다."),
+              "A body of this many bytes: lines of 64 bytes, each beginning with its own offset."),
     Parameter("type", "a media type", _value, "text/csv",
-              "The Content-Type.", "Content-Type 값."),
+              "The Content-Type."),
     Parameter("cc", "a Cache-Control value", _value, "public, max-age=60",
-              "The Cache-Control field; none is sent without it.",
-              "Cache-Control 필드. 없으면 보내지 않습니다."),
+              "The Cache-Control field; none is sent without it."),
     Parameter("vary", "a Vary value", _value, "Accept-Language",
-              "The Vary field.", "Vary 필드."),
+              "The Vary field."),
     Parameter("etag", "an entity-tag; quotes may be left out", _etag, "v1",
-              "The ETag field. A request whose If-None-Match has it is answered 304.",
-              "ETag 필드. If-None-Match가 일치하면 304로 답합니다."),
+              "The ETag field. A request whose If-None-Match has it is answered 304."),
     Parameter("last_modified", "an HTTP date, or seconds from now, such as -3600", _when, "-3600",
-              "The Last-Modified field, with 304 for If-Modified-Since where the date is fixed.",
-              "Last-Modified 필드. 날짜가 고정이면 If-Modified-Since에 304로 답합니다."),
+              "The Last-Modified field, with 304 for If-Modified-Since where the date is fixed."),
     Parameter("expires", "an HTTP date, seconds from now, or 0 sent as it stands", _expires, "60",
-              "The Expires field. A bare 0 is not a date, and means already stale.",
-              "Expires 필드. 0은 날짜가 아니므로 이미 만료된 것으로 봅니다."),
+              "The Expires field. A bare 0 is not a date, and means already stale."),
     Parameter("age", "seconds from 0 to 999999999", _whole(0, 999_999_999), "30",
-              "The Age field, as from a cache further up.", "Age 필드. 더 위쪽 캐시가 보낸 것처럼."),
+              "The Age field, as from a cache further up."),
     Parameter("chunked", "1 or 0", _switch, "1",
-              "Send the body chunked, without Content-Length.",
-              "Content-Length 없이 chunked로 보냅니다."),
+              "Send the body chunked, without Content-Length."),
     Parameter("trailer", _FIELD_FORM, _field, "Digest-Note:done",
-              "A trailer field after a chunked body. May be repeated.",
-              "chunked 본문 뒤의 트레일러 필드. 반복할 수 있습니다.", repeatable=True),
+              "A trailer field after a chunked body. May be repeated.", repeatable=True),
     Parameter("drip", "bytes a second, from 1", _whole(1, 1_000_000_000), "256",
-              f"Send the body slowly; the whole may take {MAX_DRIP_TIME:.0f} s.",
-              f"본문을 천천히 보냅니다. 전체는 최대 {MAX_DRIP_TIME:.0f}초."),
+              f"Send the body slowly; the whole may take {MAX_DRIP_TIME:.0f} s."),
     Parameter("close", "bytes, from 0", _whole(0, MAX_SIZE), "100",
-              "Close the connection after so many bytes of the body, finished or not.",
-              "본문을 이만큼 보낸 뒤 연결을 끊습니다."),
+              "Close the connection after so many bytes of the body, finished or not."),
     Parameter("set_cookie", "a Set-Cookie value", _value, "seen=1; Path=/",
-              "A Set-Cookie field.", "Set-Cookie 필드."),
+              "A Set-Cookie field."),
     Parameter("location", "a URI reference", _value, "/",
-              "The Location field, for 201 and 3xx.", "Location 필드(201, 3xx)."),
+              "The Location field, for 201 and 3xx."),
     Parameter("early_hints", "a Link value", _value, "</a.css>; rel=preload; as=style",
-              "Send 103 Early Hints with this Link first (RFC 8297).",
-              "먼저 이 Link로 103 Early Hints를 보냅니다(RFC 8297)."),
+              "Send 103 Early Hints with this Link first (RFC 8297)."),
     Parameter("header", _FIELD_FORM, _field, "X-Colour:blue",
-              "Any other response field. May be repeated.",
-              "그 밖의 응답 필드. 반복할 수 있습니다.", repeatable=True),
+              "Any other response field. May be repeated.", repeatable=True),
     Parameter("echo", "1 or 0", _switch, "1",
-              "The body is the request's head, as it arrived here, in JSON.",
-              "본문은 여기 도착한 요청 헤더(JSON)입니다."),
+              "The body is the request's head, as it arrived here, in JSON."),
     Parameter("key", "any text", _ignored, "mine",
-              "Changes nothing here, but makes a cache key of its own.",
-              "아무것도 바꾸지 않지만, 다른 캐시 키가 됩니다."),
+              "Changes nothing here, but makes a cache key of its own."),
 )  # fmt: skip
 
 PARAMETERS: dict[str, Parameter] = {row.name: row for row in _ROWS}

@@ -1,45 +1,68 @@
-"""The command line of the origin, alone or as a node of a lab.
+"""The origin's command line: one node alone, and the entry by which a lab starts its nodes.
 
-Decides what its options mean as a topology. Must not know what the origin does.
+Decides what the options mean as a topology. Must not know what the origin does, and imports little before it knows
+that it will run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdnlab.plan.errors import PlanError
-from cdnlab.plan.origins import split_address
-from cdnlab.plan.topology import Topology
+if TYPE_CHECKING:
+    from cdnlab.plan.topology import Topology
 
-MISCONFIGURED = 2
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-app = typer.Typer(add_completion=False, help="The demo and test origin.")
+
+def node_main(
+    topology: Topology,
+    name: str,
+    state: Path | None = None,
+    inherited: Mapping[str, int] | None = None,
+    ready_fd: int | None = None,
+    store_url: str | None = None,
+) -> int:
+    """Be the origin `name` of `topology` until told to end; the exit code. See cdnlab.node.process.run."""
+    from cdnlab.node.process import run
+    from origin.app import build
+
+    return run(
+        topology, name, build, state=state, inherited=inherited, ready_fd=ready_fd, store_url=store_url
+    )
 
 
 @app.command()
-def origin(
-    listen: Annotated[str, typer.Option(help="Address and port, such as 127.0.0.1:9001.")] = "127.0.0.1:9001",
-    name: Annotated[str, typer.Option(help="The node's name, which its answers bear.")] = "origin",
-    admin: Annotated[str, typer.Option(help="Address and port of the admin API, or off.")] = "off",
+def command(
+    listen: Annotated[str, typer.Option(help="Where to listen, HOST:PORT.")] = "127.0.0.1:9001",
+    name: Annotated[str, typer.Option(help="The name that its answers bear.")] = "origin",
+    admin: Annotated[str, typer.Option(help="Admin API at HOST:PORT, or off.")] = "off",
 ) -> None:
-    """Serve the demo site alone, without a network in front of it."""
+    """The demo and test origin: a site that shows its own way through a network, and answers as told.
+
+    Example: cdnlab origin --listen 127.0.0.1:9001
+    """
+    from cdnlab.plan.errors import PlanError
+
     try:
         topology = alone(listen, name=name, admin=admin)
     except PlanError as error:
         typer.echo(f"cdnlab: {error}", err=True)
-        raise typer.Exit(MISCONFIGURED) from None
-    typer.echo(f"{name} serves http://{listen}/", err=True)
-    raise typer.Exit(node_main(topology, name, None, None, None))
+        raise typer.Exit(2) from None
+    typer.echo(f"cdnlab origin: http://{listen}/; Ctrl-C ends it")
+    raise typer.Exit(node_main(topology, name))
 
 
 def alone(listen: str, *, name: str = "origin", admin: str = "off") -> Topology:
     """The topology of one origin at `listen` (host:port); PlanError for what doesn't parse."""
+    from cdnlab.plan.origins import split_address
+    from cdnlab.plan.topology import Topology
+
     host, port = split_address(listen, "--listen")
-    node: dict[str, object] = {"tier": "origin", "address": host}
+    node: dict[str, object] = {"tier": "origin", "address": host, "data_port": port}
     if admin == "off":
         node["admin_address"] = "off"
     else:
@@ -47,29 +70,9 @@ def alone(listen: str, *, name: str = "origin", admin: str = "off") -> Topology:
     return Topology.build(
         {
             "name": name,
-            "ports": {"base": port},
             "vips": [],
             "distance": {"enabled": False},
             "pools": {"origins": {"tier": "origin"}},
             "nodes": {name: node},
         }
     )
-
-
-def node_main(
-    topology: Topology,
-    name: str,
-    state: Path | None,
-    inherited: Mapping[str, int] | None,
-    ready_fd: int | None,
-) -> int:
-    """Be the origin `name` of `topology` until told to end; the exit code. See cdnlab.node.process.run."""
-    from cdnlab.node.process import run
-    from origin.app import build  # aiohttp and the site: not needed to print a usage message
-
-    return run(topology, name, build, state=state, inherited=inherited, ready_fd=ready_fd)
-
-
-def main() -> None:
-    """`python -m origin`."""
-    app(prog_name="python -m origin")

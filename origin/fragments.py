@@ -85,17 +85,22 @@ def file_rows(columns: Mapping[str, str]) -> str:
     )
 
 
-def parameter_rows(language: str, columns: Mapping[str, str]) -> str:
-    """A table row per parameter of /behave, with a link that tries its example."""
-    return "".join(_parameter_row(row, language, columns) for row in PARAMETERS.values())
+def parameter_rows(translated: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> str:
+    """A table row per parameter of /behave, with a link that tries its example.
+
+    `translated`: [what it does, what it takes] by name; the parameter's own English where there is none.
+    """
+    return "".join(_parameter_row(row, translated, columns) for row in PARAMETERS.values())
 
 
-def _parameter_row(row: Parameter, language: str, columns: Mapping[str, str]) -> str:
-    query = f"{row.name}={quote(row.example, safe='/:;,')}"
-    text = row.ko if language == "ko" else row.en
+def _parameter_row(
+    row: Parameter, translated: Mapping[str, Sequence[str]], columns: Mapping[str, str]
+) -> str:
+    query = escape(f"{row.name}={quote(row.example, safe='/:;,')}")
+    does, takes = translated.get(row.name, (row.does, row.form))
     return (
         f'<tr id="{row.name}"><th scope="row"><code>{row.name}</code></th>'
-        f'<td data-label="{columns["does"]}">{escape(text)}</td>'
-        f'<td data-label="{columns["takes"]}" lang="en">{escape(row.form)}</td>'
-        f'<td data-label="{columns["example"]}"><a href="/behave?{escape(query)}"><code>{escape(query)}</code></a></td></tr>'
+        f'<td data-label="{columns["does"]}">{escape(does)}</td>'
+        f'<td data-label="{columns["takes"]}">{escape(takes)}</td>'
+        f'<td data-label="{columns["example"]}"><a href="/behave?{query}"><code>{query}</code></a></td></tr>'
     )

@@ -62,7 +62,7 @@ def _seed() -> dict[int, Item]:
 
 @dataclass(slots=True)
 class Items:
-    """The table: items by number; numbers are not used twice."""
+    """The table: items by number; a number is not used twice while there are others."""
 
     rows: dict[int, Item] = field(default_factory=_seed)
     last: int = 5
@@ -95,7 +95,7 @@ class Items:
         item = complete(value)
         if len(self.rows) >= MAX_ITEMS:
             raise Refused(Refusal.FULL)
-        return self._put(self.last + 1, item)
+        return self._put(self._next(), item)
 
     def put(self, number: int, value: object) -> tuple[Item, bool]:
         """Replace item `number`, or create it, as PUT does: (item, created). Raises Refused(INVALID | FULL)."""
@@ -122,6 +122,12 @@ class Items:
         self.get(number)
         del self.rows[number]
         self.changes += 1
+
+    def _next(self) -> int:
+        """One more than ever before; where somebody took the last number, the smallest free one."""
+        if self.last < MAX_NUMBER:
+            return self.last + 1
+        return next(number for number in range(1, MAX_ITEMS + 1) if number not in self.rows)
 
     def _put(self, number: int, item: Item) -> Item:
         self.rows[number] = {"id": number, **item}

@@ -95,7 +95,7 @@ class Site:
             "world": fragments.world(self._places, cities),
             "place_rows": fragments.place_rows(self._places, cities, columns),
             "file_rows": fragments.file_rows(columns),
-            "parameter_rows": fragments.parameter_rows(language, columns),
+            "parameter_rows": fragments.parameter_rows(_rows(words["parameters"]), columns),
         }
 
     def _slot(self, texts: Mapping[str, str], suffix: str, found: re.Match[str]) -> str:
@@ -109,6 +109,11 @@ class Site:
 
 
 def _mapping(value: object) -> Mapping[str, Mapping[str, object]]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _rows(value: object) -> Mapping[str, list[str]]:
     assert isinstance(value, dict)
     return value
 

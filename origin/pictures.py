@@ -159,8 +159,12 @@ def favicon(size: int = 32) -> bytes:
     """A PNG of three dots joined to one, on nothing."""
     pixel = 2.0 / size
     steps = [(index + 0.5) * pixel - 1 for index in range(size)]
-    layers = ((disc(0, 0, 0.98), NAVY), (ring(0, 0, 0.6, 0.07), TEAL), (disc(0, 0, 0.24), AMBER)) + tuple(
-        (disc(0.6 * cos(radians(a)), 0.6 * sin(radians(a)), 0.2), CREAM) for a in (-90, 30, 150)
+    dots = ((0.6 * cos(radians(a)), 0.6 * sin(radians(a))) for a in (-90, 30, 150))
+    layers = (
+        (disc(0, 0, 0.98), NAVY),
+        (ring(0, 0, 0.6, 0.07), TEAL),
+        (disc(0, 0, 0.24), AMBER),
+        *((disc(x, y, 0.2), CREAM) for x, y in dots),
     )
     alpha = [
         round(255 * min(1.0, max(0.0, 0.5 - (hypot(x, y) - 0.98) / pixel))) for y in steps for x in steps
@@ -209,7 +213,8 @@ def world_svg(pitch: float = 2.5) -> str:
     moves = "".join(f"M{_short(x)} {_short(-y)}h0" for x, y in _land_points(pitch))
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="-180 -84 360 142">'
-        f'<path fill="none" stroke="#7f93a8" stroke-opacity=".6" stroke-width="1.5" stroke-linecap="round" d="{moves}"/></svg>\n'
+        '<path fill="none" stroke="#7f93a8" stroke-opacity=".6" stroke-width="1.5" stroke-linecap="round" '
+        f'd="{moves}"/></svg>\n'
     )
 
 
