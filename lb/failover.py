@@ -83,6 +83,7 @@ class Event(StrEnum):
     LOST = "lost", "another balancer has the lease"
     AWAY = "away", "the store did not answer"
     OUTAGE = "outage", "the store has been away for long enough to go on without it"
+    UNABLE = "unable", "the sockets of the VIP could not be served"
     EXPIRED = "expired", "the deadline passed before the lease was renewed"
 
 
@@ -135,6 +136,7 @@ TABLE: Mapping[tuple[State, Event], Row] = {
     (_A, Event.AWAY): Row(_A),
     (_A, Event.OUTAGE): Row(_A, (Action.EXTEND,)),
     (_A, Event.LOST): Row(_B, (Action.ABORT,)),
+    (_A, Event.UNABLE): Row(_B, (Action.ABORT, Action.RELEASE)),
     (_A, Event.EXPIRED): Row(_B, (Action.ABORT,)),
 }
 
@@ -287,6 +289,10 @@ class Machine:
             return expired + self._step(Event.AWAY, now)
         self.deadline = self._until(sent)
         return self._step(Event.OUTAGE, now)
+
+    def unable(self, now: float) -> tuple[Action, ...]:
+        """The shell could not accept (no descriptors left, say): let another try."""
+        return self._step(Event.UNABLE, now)
 
     def _until(self, sent: float) -> float:
         """The deadline that a question sent at `sent` supports: DRIFT (1 % and 2 ms) short of a lease."""

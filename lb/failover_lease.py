@@ -257,13 +257,21 @@ class Failover:
             vip.lose(machine.event.sentence)
         self._tell()
         if Action.ACCEPT in actions:
-            await vip.start_accepting()
-            if machine.state is not State.ACTIVE:  # stopped in the meantime
-                vip.stop_accepting()
+            await self._accept()
         if Action.FINISH in actions:
             vip.finish()
         if Action.RELEASE in actions:
             await self._release()
+
+    async def _accept(self) -> None:
+        try:
+            await self.vip.start_accepting()
+        except OSError as error:
+            log.error("VIP %s: %s", self.vip.name, error)
+            if self.machine.state is State.ACTIVE:
+                await self._do(self.machine.unable(self.clock()))
+        if self.machine.state is not State.ACTIVE:  # stopped in the meantime
+            self.vip.stop_accepting()
 
     async def _release(self) -> None:
         try:

@@ -177,6 +177,18 @@ async def test_a_planned_handover_is_quick(store: Store) -> None:
     assert second.transitions == {State.INITIALIZE: 0, State.BACKUP: 1, State.ACTIVE: 1}
 
 
+async def test_who_cannot_accept_leaves_it_to_another(store: Store) -> None:
+    pair = Pair(store)
+    broken, sound = pair.failovers
+    closed = socket.create_server(("127.0.0.1", 0))
+    closed.close()
+    broken.vip.add(closed, asyncio.Protocol, lambda reason: None)
+    await until(lambda: sound.machine.state is State.ACTIVE)
+    assert pair.holders() == [sound]
+    assert not broken.vip.accepting
+    assert sound.machine.state is State.ACTIVE
+
+
 async def test_without_a_seed_a_lease_is_watched_first(valkey: Valkey) -> None:  # noqa: F811
     store = await running(valkey)
     pair = Pair(store, 0.4)
