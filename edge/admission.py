@@ -19,7 +19,9 @@ class Asked:
 
     __slots__ = ("asked_at", "authorized", "control", "cookie")
 
-    def __init__(self, asked_at: float, control: RequestControl | None, authorized: bool, cookie: bool) -> None:
+    def __init__(
+        self, asked_at: float, control: RequestControl | None, authorized: bool, cookie: bool
+    ) -> None:
         self.asked_at = asked_at
         self.control = control
         self.authorized = authorized

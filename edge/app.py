@@ -103,6 +103,14 @@ class Edge:
         trusted, place_of = topology.trusted_peers(node.name), place_finder(topology)
         return lambda peer: 0.0 if peer in trusted else seconds(place_of(peer), place)
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where it listens: the port that the system chose, if 0 was asked for."""
+        if self._server is None or not self._server.sockets:
+            return None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
     async def _tick(self, cache: Cache) -> None:
         while True:
             await asyncio.sleep(TICK)

@@ -109,7 +109,9 @@ class Cache:
             found = self._shards[hash(key) & _MASK].get(key)
             if found is not None:
                 started = x.started
-                if started < found.head_until or (started < found.fresh_until and self._renew(found, started)):
+                if started < found.head_until or (
+                    started < found.fresh_until and self._renew(found, started)
+                ):
                     volatile = x.volatile
                     if found.open or not _authorized(volatile):
                         self._hit(x, facts, found, volatile)  # type: ignore[arg-type]
@@ -123,7 +125,9 @@ class Cache:
         self.storage.touch(found)
         return True
 
-    def _hit(self, x: Exchange, facts: RequestFacts, found: StoredObject, volatile: tuple[Field, ...]) -> None:
+    def _hit(
+        self, x: Exchange, facts: RequestFacts, found: StoredObject, volatile: tuple[Field, ...]
+    ) -> None:
         """Send an object with its own head, and count. The exchange may be at its next request when `answer`
         returns, so everything is read before."""
         line, started, place, peer, status = x.line, x.started, x.place, x.peer, found.status
@@ -167,14 +171,18 @@ class Cache:
         elif method == b"CONNECT":
             self._refuse(x, facts, 501, "CONNECT is for forward proxies; this is a gateway")
         elif method == b"TRACE":
-            self._refuse(x, facts, 405, "TRACE would show a stranger the fields that were added on the way", _ALLOW)
+            self._refuse(
+                x, facts, 405, "TRACE would show a stranger the fields that were added on the way", _ALLOW
+            )
         elif method == b"OPTIONS" and max_forwards(x.block.index) == 0:
             x.answer(204, b"HTTP/1.1 204 No Content\r\n" + _ALLOW)
             reader = self._reader(x, facts, Fwd.METHOD, Result.REFUSED)
             self.replies.record(reader, 204, Result.REFUSED, "max-forwards", "")
         else:
-            fwd = Fwd.BYPASS if x.line.safe else Fwd.METHOD
-            self._pass(x, facts, fwd, facts.bypass or NotStored.METHOD)
+            got = method in (b"GET", b"HEAD")
+            self._pass(
+                x, facts, Fwd.BYPASS if got else Fwd.METHOD, (got and facts.bypass) or NotStored.METHOD
+            )
 
     def _reader(self, x: Exchange, facts: RequestFacts, fwd: Fwd, result: Result) -> Reader:
         prefix = facts.peer_prefix if x.trusted else facts.prefix
@@ -223,7 +231,9 @@ class Cache:
                 alone = flight.collapse_key == shared
         etag, modified = (found.etag, found.last_modified) if found is not None else (None, None)
         checked = found if etag is not None or modified is not None else None
-        fetch = Fetch(self, reader, reason=None, shared_key=shared, joinable=not alone and not known, checked=checked)
+        fetch = Fetch(
+            self, reader, reason=None, shared_key=shared, joinable=not alone and not known, checked=checked
+        )
         self._send(reader, fetch, conditional.validators(etag, modified), known and checked is None)
 
     def _pass(self, x: Exchange, facts: RequestFacts, fwd: Fwd, reason: NotStored) -> None:
@@ -242,7 +252,9 @@ class Cache:
             self._refuse(x, facts, 400, "the request names no host")
             return
         if x.explain and self.ours:
-            extra += b"".join([b"Cdnlab-Explain: %b\r\n" % value for name, value in x.volatile if name == MARK_FIELD])
+            extra += b"".join(
+                [b"Cdnlab-Explain: %b\r\n" % value for name, value in x.volatile if name == MARK_FIELD]
+            )
         outgoing = facts.outgoing
         scheme = facts.forwarded_proto if x.trusted else x.scheme
         head = request_head(
@@ -295,6 +307,7 @@ class Cache:
         """What lies under a key is no longer true, and what is being fetched may not be."""
         self.storage.remove(key)
         self.flights.doom(key)
+
 
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
 

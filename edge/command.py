@@ -26,9 +26,7 @@ def node_main(
     from cdnlab.node.process import run
     from edge.app import Edge
 
-    return run(
-        topology, name, Edge, state=state, inherited=inherited, ready_fd=ready_fd, store_url=store_url
-    )
+    return run(topology, name, Edge, state=state, inherited=inherited, ready_fd=ready_fd, store_url=store_url)
 
 
 @app.command()
@@ -39,7 +37,8 @@ def command(
         str | None, typer.Option(help="The Host that the origin receives. Default: the client's, unchanged.")
     ] = None,
     forwarded_proto: Annotated[
-        str | None, typer.Option(help="X-Forwarded-Proto for the origin, http or https. Default: as the client came.")
+        str | None,
+        typer.Option(help="X-Forwarded-Proto for the origin, http or https. Default: as the client came."),
     ] = None,
     memory: Annotated[str, typer.Option(help="What may be stored.")] = "256MiB",
     admin: Annotated[

@@ -69,7 +69,10 @@ class RequestControl:
     @property
     def silent(self) -> bool:
         """Nothing asked that this cache acts on."""
-        return not (self.no_cache or self.no_store or self.only_if_cached or self.min_fresh) and self.max_age is None
+        return (
+            not (self.no_cache or self.no_store or self.only_if_cached or self.min_fresh)
+            and self.max_age is None
+        )
 
 
 _remembered_response = lru_cache(maxsize=1024)(ResponseControl)

@@ -32,9 +32,13 @@ if TYPE_CHECKING:
     from edge.object import StoredObject
     from edge.reader import Reader
 
-FINISH_ALONE = 1 << 20  # bytes still to come for which a fetch goes on when its last reader has left (Squid: 16 KiB)
+FINISH_ALONE = (
+    1 << 20
+)  # bytes still to come for which a fetch goes on when its last reader has left (Squid: 16 KiB)
 TUNNEL_IDLE = 3600.0  # seconds; HAProxy's documentation suggests an hour for `timeout tunnel`
-_PASSING = frozenset({NotStored.NO_ROOM, NotStored.INVALIDATED, NotStored.REQUEST_NO_STORE, NotStored.AUTHORIZATION})
+_PASSING = frozenset(
+    {NotStored.NO_ROOM, NotStored.INVALIDATED, NotStored.REQUEST_NO_STORE, NotStored.AUTHORIZATION}
+)
 """Reasons that say nothing about the next request for the same key."""
 
 
@@ -139,7 +143,11 @@ class Fetch:
         if self.readers or self.waiters or self._over:
             self.pace()
             return
-        if self._storing and self._length is not None and self._length - self._stream.received <= FINISH_ALONE:
+        if (
+            self._storing
+            and self._length is not None
+            and self._length - self._stream.received <= FINISH_ALONE
+        ):
             self.pace()
             return
         self._cancel(reason)
@@ -313,7 +321,9 @@ class Fetch:
             self.cache.not_stored[self.reason] += 1
         self.cache.flights.close(self)
         self.cache.flights.fetch_alone(self.shared_key, now())
-        if not self.readers:
+        if self.readers:
+            self.pace()
+        else:
             self._cancel("nobody reads it and it can't be stored")
 
     def forward_end(self, trailers: tuple[Field, ...]) -> None:
@@ -429,7 +439,9 @@ class Fetch:
         if self._stream.give(reader) and self._over and reader.fetch is self:
             self.readers.remove(reader)
             reader.fetch = None
-            self.cache.replies.record(reader, reader.status, reader.result, self.reason or "", self._backend())
+            self.cache.replies.record(
+                reader, reader.status, reader.result, self.reason or "", self._backend()
+            )
             reader.x.finish(self._trailers)
 
     def pace(self) -> None:
@@ -450,7 +462,9 @@ class Fetch:
 
     def _backend(self) -> str:
         forward = self._forward
-        return forward.backend.name if forward is not None and forward.backend is not None else self._served_by
+        return (
+            forward.backend.name if forward is not None and forward.backend is not None else self._served_by
+        )
 
     def _retire(self) -> None:
         """Nothing more comes from the origin. The two let go of each other, or neither would ever be freed."""

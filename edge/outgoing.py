@@ -110,6 +110,8 @@ def request_head(
     ]
     if forwarded_host is not None:
         parts.insert(5, b"X-Forwarded-Host: %b\r\n" % forwarded_host)
+    if block.upgrade is not None and not block.length:
+        parts.insert(5, b"Connection: Upgrade\r\nUpgrade: %b\r\n" % block.upgrade)
     if block.expect:
         parts.insert(5, b"Expect: 100-continue\r\n")
     hops = max_forwards(index)

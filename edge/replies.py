@@ -112,7 +112,11 @@ class Replies:
         """(status, head, body) for a request with Range on a complete 200."""
         size = len(stored.body)
         if facts.range is None or not conditional.range_applies(
-            facts.if_range, etag=stored.etag, last_modified=stored.last_modified, date=stored.date, wall=wall()
+            facts.if_range,
+            etag=stored.etag,
+            last_modified=stored.last_modified,
+            date=stored.date,
+            wall=wall(),
         ):
             return 200, head, stored.body
         try:
@@ -142,7 +146,14 @@ class Replies:
         self._own(reader, failure.status, why, Result.ERROR, failure.backend, extra, str(failure.reason))
 
     def _own(
-        self, reader: Reader, status: int, why: str, result: Result, backend: str, extra: bytes, reason: str = ""
+        self,
+        reader: Reader,
+        status: int,
+        why: str,
+        result: Result,
+        backend: str,
+        extra: bytes,
+        reason: str = "",
     ) -> None:
         request_id = (reader.field(b"x-request-id") or b"").decode("latin-1")[:128]
         whole = own_answer(self.settings.node, status, why, wall(), request_id=request_id, extra=extra)
@@ -176,7 +187,11 @@ class Replies:
                 cache=f"{said}; not stored: {reason.sentence}" if reason is not None else said,
             )
         )
-        before = facts.index.get(b"cdnlab-hop") if facts is not None and backend is not None and backend.ours else None
+        before = (
+            facts.index.get(b"cdnlab-hop")
+            if facts is not None and backend is not None and backend.ours
+            else None
+        )
         return b"Cdnlab-Hop: " + cache_status.chain(before) + member + b"\r\n"
 
     def record(self, reader: Reader, status: int, result: Result, reason: str, backend: str) -> None:

@@ -29,13 +29,22 @@ FETCHES = MetricSpec(
     "Requests to the origin, by its answer: 2xx, 3xx, 304, 4xx, 5xx or none.",
 )
 NOT_STORED = MetricSpec(
-    "cdnlab_edge_not_stored_total", "counter", ("reason",), "Answers of the origin that were not stored, by why."
+    "cdnlab_edge_not_stored_total",
+    "counter",
+    ("reason",),
+    "Answers of the origin that were not stored, by why.",
 )
 OBJECTS = MetricSpec("cdnlab_edge_stored_objects", "gauge", (), "Objects stored; each variant is one.")
-STORED = MetricSpec("cdnlab_edge_stored_bytes", "gauge", (), "Bytes that stored objects take, heads and keys included.")
-ARRIVING = MetricSpec("cdnlab_edge_arriving_bytes", "gauge", (), "Bytes kept free for bodies that are arriving.")
+STORED = MetricSpec(
+    "cdnlab_edge_stored_bytes", "gauge", (), "Bytes that stored objects take, heads and keys included."
+)
+ARRIVING = MetricSpec(
+    "cdnlab_edge_arriving_bytes", "gauge", (), "Bytes kept free for bodies that are arriving."
+)
 CAPACITY = MetricSpec("cdnlab_edge_capacity_bytes", "gauge", (), "Bytes that may be stored.")
-EVICTIONS = MetricSpec("cdnlab_edge_evictions_total", "counter", (), "Objects that had to go so that others had room.")
+EVICTIONS = MetricSpec(
+    "cdnlab_edge_evictions_total", "counter", (), "Objects that had to go so that others had room."
+)
 FLIGHTS = MetricSpec("cdnlab_edge_fetches", "gauge", (), "Requests to the origin under way.")
 
 TABLE = (

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from cdnlab.wire.fields import split_list
 from edge.outgoing import never_forwarded
 
-_WRITTEN_HERE = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"via", b"cdn-loop", b"connection", b"range"})
+_WRITTEN_HERE = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-host", b"via", b"cdn-loop", b"connection", b"range"}
+)
 
 
 def names(value: bytes | None) -> tuple[bytes, ...] | None:
@@ -33,7 +35,9 @@ def written_here(fields: tuple[bytes, ...]) -> bool:
     This node writes, or removes, such a field, so that comparing what two clients sent would prove nothing.
     X-Forwarded-Proto is not among them: the key holds the scheme.
     """
-    return any(name in _WRITTEN_HERE or (name != b"x-forwarded-proto" and never_forwarded(name)) for name in fields)
+    return any(
+        name in _WRITTEN_HERE or (name != b"x-forwarded-proto" and never_forwarded(name)) for name in fields
+    )
 
 
 def variant_key(fields: tuple[bytes, ...], field: Callable[[bytes], bytes | None]) -> bytes:

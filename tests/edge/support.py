@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from cdnlab.forward.exchange import Failure
 from cdnlab.forward.trail import Trail
-from cdnlab.net import clock
 from cdnlab.node.log import Ring
 from cdnlab.pool.reasons import Reason
 from cdnlab.wire.request import RequestMemo
@@ -199,7 +197,9 @@ class FakeExchange:
         """Lower-case name to value of the response head."""
         lines = self.head.decode("latin-1").split("\r\n")[1:-1]
         pairs = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in lines)]
-        assert len({name for name, _ in pairs} - {"set-cookie"}) == len([n for n, _ in pairs if n != "set-cookie"])
+        assert len({name for name, _ in pairs} - {"set-cookie"}) == len(
+            [n for n, _ in pairs if n != "set-cookie"]
+        )
         return dict(pairs)
 
     @property
@@ -211,13 +211,14 @@ class FakeExchange:
 class Lab:
     """An edge named edge-icn, with a clock that the test turns."""
 
-    def __init__(self, monkeypatch: Any, *, memory: int = 1 << 22, waiters: int = 1000, **settings: Any) -> None:
+    def __init__(
+        self, monkeypatch: Any, *, memory: int = 1 << 22, waiters: int = 1000, **settings: Any
+    ) -> None:
         self.now = 1000.0
         self.wall = 1_800_000_000.0
         for module in ("cache", "fetch", "replies"):
             monkeypatch.setattr(f"edge.{module}.now", lambda: self.now)
             monkeypatch.setattr(f"edge.{module}.wall", lambda: self.wall)
-        assert clock.now is not None
         self.memo = RequestMemo()
         self.origin = FakeForwarder()
         self.storage = MemoryStorage(memory, Lru(), variants_max=4)
@@ -255,7 +256,9 @@ class Lab:
         self.cache.handle(x)  # type: ignore[arg-type]
         return x
 
-    def store(self, target: str, *fields: str, body: bytes = b"hello", status: int = 200, ask: tuple[str, ...] = ()) -> FakeExchange:
+    def store(
+        self, target: str, *fields: str, body: bytes = b"hello", status: int = 200, ask: tuple[str, ...] = ()
+    ) -> FakeExchange:
         """A miss, answered."""
         count = len(self.origin.sent)
         x = self.ask(target, *ask)
@@ -274,7 +277,3 @@ class Lab:
         for (result, _), tally in self.tallies.rows():
             found[result] += tally.count
         return {result: count for result, count in found.items() if count}
-
-
-def ages(start: int = 0) -> itertools.count[int]:
-    return itertools.count(start)

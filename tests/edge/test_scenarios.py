@@ -52,7 +52,9 @@ def test_the_age_grows_by_the_second_and_the_object_goes_stale(lab: Lab) -> None
 def test_upstream_age_and_delay_count(lab: Lab) -> None:
     x = lab.ask("/")
     lab.sleep(2)
-    lab.origin.last.answer(200, MINUTE, "Age: 10", "Cache-Status: shield; hit; ttl=50", "Via: 1.1 shield", body=b"x")
+    lab.origin.last.answer(
+        200, MINUTE, "Age: 10", "Cache-Status: shield; hit; ttl=50", "Via: 1.1 shield", body=b"x"
+    )
     assert x.fields["age"] == "10"
     assert x.fields["cache-status"].startswith("shield; hit; ttl=50, edge-icn; fwd=uri-miss")
     lab.sleep(1)
@@ -89,7 +91,14 @@ def test_head_is_answered_from_a_stored_get_and_is_never_stored(lab: Lab) -> Non
     ],
 )
 def test_conditions_are_answered_from_the_store(lab: Lab, asked: str, status: int) -> None:
-    lab.store("/", MINUTE, 'ETag: "1"', "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT", "Content-Type: a/b", "X-Y: z")
+    lab.store(
+        "/",
+        MINUTE,
+        'ETag: "1"',
+        "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT",
+        "Content-Type: a/b",
+        "X-Y: z",
+    )
     x = lab.ask("/", asked)
     assert x.status == status
     assert x.said == "edge-icn; hit; ttl=60"
@@ -117,7 +126,9 @@ def test_a_conditional_miss_fetches_the_whole_and_the_client_keeps_its_copy(lab:
 
 
 def test_a_stale_object_is_revalidated(lab: Lab) -> None:
-    lab.store("/", MINUTE, 'ETag: "1"', "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT", "X-Old: 1", "X-Gone: no")
+    lab.store(
+        "/", MINUTE, 'ETag: "1"', "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT", "X-Old: 1", "X-Gone: no"
+    )
     lab.sleep(61)
     x = lab.ask("/")
     assert lab.origin.last.head["if-none-match"] == '"1"'
@@ -279,13 +290,17 @@ def test_unsafe_methods_pass_and_invalidate(lab: Lab) -> None:
         lab.store(target, MINUTE)
     x = lab.ask("/items", "Content-Length: 0", method="POST")
     assert x.source is not None
-    lab.origin.last.answer(201, "Location: /items/1", "Content-Location: http://shop.example/items/2", body=b"")
+    lab.origin.last.answer(
+        201, "Location: /items/1", "Content-Location: http://shop.example/items/2", body=b""
+    )
     assert x.said == "edge-icn; fwd=method; fwd-status=201; detail=method"
     assert lab.storage.objects == 1
     assert lab.ask("/other").done
 
 
-@pytest.mark.parametrize("location", ["http://other.example/x", "//other.example/x", "https://shop.example/x", "mailto:a"])
+@pytest.mark.parametrize(
+    "location", ["http://other.example/x", "//other.example/x", "https://shop.example/x", "mailto:a"]
+)
 def test_only_same_origin_targets_are_invalidated(lab: Lab, location: str) -> None:
     lab.store("/x", MINUTE)
     lab.ask("/y", "Content-Length: 0", method="PUT")
@@ -331,7 +346,9 @@ def test_what_was_being_fetched_during_a_change_is_not_stored(lab: Lab) -> None:
         ("bytes=a-b", 200, b"0123456789", None),
     ],
 )
-def test_ranges_of_a_stored_object(lab: Lab, value: str, status: int, body: bytes | None, content_range: str) -> None:
+def test_ranges_of_a_stored_object(
+    lab: Lab, value: str, status: int, body: bytes | None, content_range: str
+) -> None:
     lab.store("/", MINUTE, body=b"0123456789")
     x = lab.ask("/", f"Range: {value}")
     assert x.status == status
@@ -433,7 +450,7 @@ def test_a_leader_that_leaves_takes_nothing_with_it(lab: Lab) -> None:
     leader.leave()
     assert lab.origin.last.cancelled is None
     lab.origin.last.answer(200, MINUTE)
-    assert waiter.got == b"hello"[:0] or waiter.done
+    assert waiter.done
     assert lab.ask("/").done
 
 
@@ -661,8 +678,8 @@ def test_the_outgoing_request(lab: Lab) -> None:
     assert head["via"] == "1.1 browser-proxy, 1.1 edge-icn"
     assert head["cdn-loop"].startswith("cdnlab;")
     assert (head["accept"], head["cookie"], head["x-request-id"]) == ("text/html", "a=b", "abc")
-    gone = {"connection", "x-mine", "te", "x-forwarded-host", "x-original-url", "x-http-method-override", "cdnlab-place"}
-    assert not gone & set(head)
+    gone = {"connection", "x-mine", "te", "x-forwarded-host", "x-original-url", "x-http-method-override"}
+    assert not (gone | {"cdnlab-place"}) & set(head)
 
 
 def test_a_trusted_peers_word_counts(lab: Lab) -> None:
@@ -683,7 +700,8 @@ def test_the_origins_host_and_scheme_can_be_set(monkeypatch: Any) -> None:
     lab = Lab(monkeypatch, origin_host="app.internal", forwarded_proto="https")
     lab.ask("/")
     head = lab.origin.last.head
-    assert (head["host"], head["x-forwarded-host"], head["x-forwarded-proto"]) == ("app.internal", "shop.example", "https")
+    assert (head["host"], head["x-forwarded-host"]) == ("app.internal", "shop.example")
+    assert head["x-forwarded-proto"] == "https"
 
 
 def test_a_place_is_chosen_by_name_and_not_in_the_key(monkeypatch: Any) -> None:
@@ -747,7 +765,9 @@ def test_interim_responses_reach_whoever_asked(lab: Lab) -> None:
 
 
 def test_hop_by_hop_fields_stay_at_their_hop(lab: Lab) -> None:
-    x = lab.store("/", MINUTE, "Connection: x-hop, keep-alive", "X-Hop: 1", "Keep-Alive: timeout=5", "Cdnlab-Hop: evil")
+    x = lab.store(
+        "/", MINUTE, "Connection: x-hop, keep-alive", "X-Hop: 1", "Keep-Alive: timeout=5", "Cdnlab-Hop: evil"
+    )
     for y in (x, lab.ask("/")):
         assert not {"connection", "x-hop", "keep-alive", "cdnlab-hop"} & set(y.fields)
         assert "date" in y.fields
