@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from cdnlab.lab.errors import FAILED, LabError
+from cdnlab.lab.errors import FAILED, MISUSED, LabError
 
 #: Connections that wait for a holder during a takeover; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
@@ -33,6 +33,11 @@ def check_free(addresses: Iterable[tuple[Address, str]]) -> None:
 
 
 def _bind(address: Address, *, listen: bool, purpose: str = "the VIP") -> socket.socket:
+    if address[1] == 0:
+        remedy = "set ports.base in the topology, or use --port BASE"
+        raise LabError(
+            f"{purpose} has port 0, and nobody in the lab would know which that is", remedy, MISUSED
+        )
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -82,15 +82,22 @@ def _stub(name: str, entry: Entry) -> Any:
 
 def _command(name: str, found: Any, entry: Entry) -> Any:
     if not isinstance(found, typer.Typer):
-        function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
-        found.command(name, short_help=entry.sentence, context_settings=SETTINGS)(function)
+        function, found = found, typer.Typer(add_completion=False)
+        found.command(name, short_help=entry.sentence)(function)
+    found.rich_markup_mode = None  # one look for all, and rich need not be imported for it
+    found.info.context_settings = SETTINGS
     command = typer.main.get_command(found)
     command.name = name
     return command
 
 
 app = typer.Typer(
-    cls=Lazy, add_completion=False, no_args_is_help=True, rich_markup_mode=None, context_settings=SETTINGS
+    cls=Lazy,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=SETTINGS,
 )
 
 

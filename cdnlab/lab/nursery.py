@@ -152,6 +152,8 @@ class Nursery:
         elif os.WIFCONTINUED(status):
             self._report("continued", name)
         else:
+            for descriptor in [heard for heard, said_by in self._ready.items() if said_by == name]:
+                self._hear(descriptor)  # its last words come before its end
             del self._names[pid], self._pids[name]
             code = os.waitstatus_to_exitcode(status)
             self._report("exited", name, code=max(code, 0), signal=max(-code, 0))

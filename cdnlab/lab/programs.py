@@ -25,6 +25,7 @@ TIERS = ("lb", "edge", "origin")
 WARM = (
     *(f"{tier}.{room}" for tier in TIERS for room in ("command", "app")),
     "aiohttp.web",
+    "cdnlab.net.server",
     "cdnlab.node.admin",
     "cdnlab.node.process",
     "cdnlab.node.store",
@@ -37,9 +38,11 @@ WARM = (
 
 
 def warm(modules: Iterable[str]) -> None:
-    """Import what the nodes will need. Starts neither a thread nor a loop."""
+    """Import what the nodes will need, and call each module's own `warm`. Starts neither a thread nor a loop."""
     for name in modules:
-        importlib.import_module(name)
+        own: Callable[[], None] | None = getattr(importlib.import_module(name), "warm", None)
+        if own is not None:
+            own()
 
 
 def node_main(tier: str) -> NodeMain:

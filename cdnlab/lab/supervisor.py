@@ -33,12 +33,25 @@ OBEY = 3.0
 class Child:
     """One process that the nursery starts, or has started: a node or the store."""
 
-    __slots__ = ("exit", "failure", "log", "name", "paused", "pid", "ready", "reason", "since", "wanted")
+    __slots__ = (
+        "exit",
+        "failure",
+        "log",
+        "name",
+        "paused",
+        "pid",
+        "ready",
+        "reason",
+        "since",
+        "starting",
+        "wanted",
+    )
 
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
         self.log = log
         self.pid: int | None = None
+        self.starting = False
         self.ready = False
         self.paused = False
         self.exit: int | None = None
@@ -49,8 +62,8 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether there is a process, ready or not, paused or not."""
-        return self.pid is not None
+        """Whether there is a process, ready or not, paused or not, or one is about to be."""
+        return self.starting or self.pid is not None
 
     def describe(self) -> dict[str, Any]:
         """The child as the control API shows it.
@@ -138,6 +151,7 @@ class Supervisor:
         """Order a child to be started, without waiting."""
         child = self.children[name]
         child.exit, child.ready, child.paused, child.wanted, child.failure = None, False, False, "", ""
+        child.starting = True
         self._order({"do": "start", "name": name})
 
     async def until_ready(self, names: Iterable[str], within: float = START) -> None:
@@ -228,7 +242,8 @@ class Supervisor:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             for child in self.children.values():
                 if child.running:
-                    child.pid, child.exit, child.reason = None, -signal.SIGKILL, "ended with the nursery"
+                    child.exit, child.reason = -signal.SIGKILL, "ended with the nursery"
+                child.pid, child.starting = None, False
             self.stop("the nursery is gone, and the nodes with it", failed=True)
         else:
             self._note(json.loads(packet))
@@ -237,7 +252,7 @@ class Supervisor:
     def _note(self, report: dict[str, Any]) -> None:
         child, kind = self.children[report["name"]], report["is"]
         if kind == "started":
-            child.pid = report["pid"]
+            child.pid, child.starting = report["pid"], False
             self._change_to(child, "start", f"started, process {child.pid}")
         elif kind == "ready":
             child.ready = True
@@ -253,7 +268,7 @@ class Supervisor:
             child.paused, child.wanted = False, ""
             self._change_to(child, "state", "runs on after a pause")
         elif kind == "refused":
-            child.exit = FAILED
+            child.exit, child.starting = FAILED, False
             self._change_to(child, "start", f"not started: {report['why']}")
         else:
             self._note_exit(child, report["code"], report["signal"])

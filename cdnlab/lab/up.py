@@ -108,7 +108,7 @@ def _up(
         from cdnlab.lab.reach import check_origins
 
         check_origins(topology.backends(topology.edge.pool), choices.origins)
-    addresses.check_free(_needed(topology))
+    addresses.check_free(_needed(topology))  # the VIPs' own follow, and stay open
     vips = {vip.name: addresses.open_vip(topology.vip_address(vip)) for vip in topology.vips}
     _save(topology, state)
     tell(f"Starting {len(topology.nodes)} nodes{' and a store' if binary else ''} …")
@@ -169,7 +169,10 @@ class Lab:
 
         supervisor = Supervisor(names, self._state, channel)
         hurry = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        ends = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            ends.append(signal.SIGHUP)
+        for number in ends:
             asyncio.get_running_loop().add_signal_handler(number, self._interrupt, supervisor, hurry, number)
         gather = Gather(supervisor, self._topology, self._facts(), self._store_url())
         control = Control(supervisor, gather)
@@ -177,7 +180,7 @@ class Lab:
             await self._start(supervisor, control)
             await supervisor.ended.wait()
             supervisor.events.listeners.clear()
-            tell(f"Ending: {supervisor.why_ended}")
+            tell(f"Ending: {supervisor.why_ended}", failed=supervisor.failed)
         finally:
             await supervisor.end(hurry)
             await control.close()

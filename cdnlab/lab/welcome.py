@@ -18,10 +18,10 @@ COMMAND = "CDNLAB_COMMAND"
 TITLES = {"lb": "balancers", "edge": "edges", "origin": "origins"}
 
 
-def tell(text: str) -> None:
-    """Print to a person; a closed terminal or a full disk is no reason to end the lab."""
+def tell(text: str, *, failed: bool = False) -> None:
+    """Print to a person, failures on standard error; a closed terminal or a full disk is no reason to end the lab."""
     try:
-        print(text, flush=True)
+        print(text, file=sys.stderr if failed else sys.stdout, flush=True)
     except OSError:
         pass
 
@@ -65,7 +65,8 @@ def _nodes(topology: Topology) -> Iterator[str]:
             place = topology.nodes[name].place
             city = topology.place(place).city if place else "with the client"
             yield f"  {title if index == 0 else '':<9} {name:<10} {city:<15} {show(topology.data_address(name))}"
-    foreign = [b for b in topology.backends(topology.edge.pool) if not topology.ours(b)]
+    behind = topology.backends(topology.edge.pool) if topology.edge.pool in topology.pools else ()
+    foreign = [backend for backend in behind if not topology.ours(backend)]
     for index, backend in enumerate(foreign):
         city = topology.place(backend.place).city if backend.place else "at no distance"
         where = f"{'https' if backend.tls else 'http'}://{show((backend.address, backend.port))}"
@@ -74,8 +75,8 @@ def _nodes(topology: Topology) -> Iterator[str]:
 
 def _try(topology: Topology, state: StateDirectory) -> Iterator[str]:
     places = [spec.place for spec in topology.nodes.values() if spec.tier == "edge" and spec.place]
-    vip = f"http://{show(topology.vip_address(topology.vips[0]))}/"
-    if places:
+    if places and topology.vips:
+        vip = f"http://{show(topology.vip_address(topology.vips[0]))}/"
         yield f"curl -si --interface {topology.client_address(places[0])} {vip}"
     yield command(state, f"get / --from {places[-2] if len(places) > 1 else topology.default_place} --direct")
     balancers = topology.tier("lb")

@@ -53,6 +53,8 @@ def test_nothing_is_left(end: str) -> None:
         running.ask("/pause", node="store")
         act(running)
         assert running.process.wait(20) == code
+        if code == 1:
+            assert running.process.communicate()[1] == "Ending: the nursery is gone, and the nodes with it\n"
         until(lambda: not any(map(alive, pids)), f"the end of {pids}")
         assert running.state.holder() is None
 
