@@ -81,7 +81,7 @@ class Edge:
         spec, pool = topology.edge, topology.pool(topology.edge.pool)
         settings = Settings(
             node.name,
-            node.place or "",
+            node.place or topology.default_place,
             places=frozenset(topology.place_codes()),
             may_choose_place=topology.clients.may_choose_place,
             object_max=min(spec.object_max, spec.memory // 8),

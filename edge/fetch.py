@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
-from edge import answer, cache_status
+from edge import answer
 from edge.admission import Admission, Asked
 from edge.conditional import speaks_of
 from edge.response import ResponseFacts, response_facts
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 FINISH_ALONE = (
     1 << 20
 )  # bytes still to come for which a fetch goes on when its last reader has left (Squid: 16 KiB)
-TUNNEL_IDLE = 3600.0  # seconds; HAProxy's documentation suggests an hour for `timeout tunnel`
 _PASSING = frozenset(
     {NotStored.NO_ROOM, NotStored.INVALIDATED, NotStored.REQUEST_NO_STORE, NotStored.AUTHORIZATION}
 )
@@ -370,64 +368,36 @@ class Fetch:
                 self.cache.failed(reader, failure)
 
     def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
-        """101: join the two connections, and be out of the way."""
-        reader = self.leader
+        """101: the two connections are joined, and the fetch is out of the way."""
         self.readers = []
-        reader.fetch = None
+        self.leader.fetch = None
         self._retire()
-        facts = response_facts(block)
-        upgrade = block.index.get(b"upgrade", b"")
-        head = b"%b%bConnection: Upgrade\r\nUpgrade: %b\r\n%b" % (
-            facts.start, facts.lines, upgrade, self.cache.trail.response_line(facts.index, facts.version),
-        )  # fmt: skip
-        backend = forward.backend.name if forward.backend else ""
-
-        def over(tunnel: Tunnel, reason: str) -> None:
-            reader.sent = tunnel.sent
-            self.cache.replies.record(reader, 101, reader.result, "tunnel", backend)
-
-        Tunnel(reader.x, forward, TUNNEL_IDLE, over).join(head)
+        self.cache.replies.tunnel(self.leader, block, forward)
 
     # -- what the readers get ----------------------------------------------------------------------------------------
 
     def _begin(self, reader: Reader, whole: bytes | None) -> bool:
         """Begin a reader's response; False if that was all of it."""
-        facts, admission, cache = self._facts, self._admission, self.cache
+        facts, admission, replies = self._facts, self._admission, self.cache.replies
         assert facts is not None
         assert admission is not None
-        if reader.line.method == b"HEAD":
-            size = facts.index.get(b"content-length")
-            length = int(size) if size is not None else None
-        else:
-            length = None if facts.status in (204, 304) else self._length
-        status_line = cache_status.line(facts.cache_status, self._member(reader, facts, admission))
-        hop = cache.replies.hop(reader, admission.arithmetic(now()), self.reason, self._forward, facts)
-        head = answer.forwarded(facts, admission, length, cache.trail, status_line, hop)
+        is_head = reader.line.method == b"HEAD"
+        length = None if facts.status in (204, 304) else facts.content_length if is_head else self._length
+        head = replies.fetched(reader, facts, admission, length, self.reason, self._forward)
         reader.status = facts.status
         held = self._storing and facts.status == 200 and reader.conditional
-        if held and cache.replies.holds(reader, facts, admission):
+        if held and replies.holds(reader, facts, admission):
             head, reader.status = answer.not_modified(head), 304
-        elif whole is None or reader.line.method == b"HEAD":
+        elif whole is None or is_head:
             reader.x.respond(facts.status, head, length)
             return True
         else:
             reader.sent = len(whole)
         reader.fetch = None
         reader.x.source = None
-        cache.replies.record(reader, reader.status, reader.result, self.reason or "", self._backend())
+        replies.record(reader, reader.status, reader.result, self.reason or "", self._backend())
         reader.x.answer(reader.status, head, whole or b"")
         return False
-
-    def _member(self, reader: Reader, facts: ResponseFacts, admission: Admission) -> bytes:
-        return cache_status.forwarded(
-            self.cache.trail.node,
-            reader.fwd,
-            status=facts.status,
-            stored=self._storing,
-            collapsed=reader.result is Result.COLLAPSED,
-            ttl=int(admission.born + admission.lifetime - now()) if self._storing else None,
-            detail=str(self.reason) if self.reason else "",
-        )
 
     def feed(self, reader: Reader) -> None:
         """Give a reader what it has not had yet."""

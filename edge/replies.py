@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from cdnlab.forward.answers import own_answer
 from cdnlab.forward.client import client_address
 from cdnlab.forward.explain import Hop, hop_member
+from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from edge import answer, cache_status, conditional
 from edge.freshness import Verdict
 from edge.ranges import Unsatisfiable, single
+from edge.response import response_facts
 from edge.results import POSITION, Result
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cdnlab.forward.trail import Trail
     from cdnlab.node.log import Ring
     from cdnlab.node.metrics import Tallies
+    from cdnlab.wire.response import ResponseBlock
     from edge.admission import Admission
     from edge.object import StoredObject
     from edge.reader import Reader
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from edge.response import ResponseFacts
     from edge.settings import Settings
     from edge.storable import NotStored
+
+TUNNEL_IDLE = 3600.0  # seconds; HAProxy's documentation suggests an hour for `timeout tunnel`
 
 log = logging.getLogger("cdnlab.edge")
 
@@ -127,6 +132,43 @@ class Replies:
         if part is None:
             return 200, head, stored.body
         return 206, answer.partial(head, *part, size), stored.body[part[0] : part[1]]
+
+    def fetched(
+        self,
+        reader: Reader,
+        facts: ResponseFacts,
+        admission: Admission,
+        length: int | None,
+        reason: NotStored | None,
+        forward: Forward | None,
+    ) -> bytes:
+        """The head of a response that is arriving, for one of its readers; stored if there is no `reason` not to."""
+        instant = now()
+        member = cache_status.forwarded(
+            self.trail.node,
+            reader.fwd,
+            status=facts.status,
+            stored=reason is None,
+            collapsed=reader.result is Result.COLLAPSED,
+            ttl=int(admission.born + admission.lifetime - instant) if reason is None else None,
+            detail=str(reason) if reason else "",
+        )
+        status_line = cache_status.line(facts.cache_status, member)
+        hop = self.hop(reader, admission.arithmetic(instant), reason, forward, facts)
+        return answer.forwarded(facts, admission, length, self.trail, status_line, hop)
+
+    def tunnel(self, reader: Reader, block: ResponseBlock, forward: Forward) -> None:
+        """Pass a 101 on and join the two connections; logged when they part."""
+        facts = response_facts(block)
+        upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % block.index.get(b"upgrade", b"")
+        trail = self.trail.response_line(facts.index, facts.version)
+        backend = backend_of(forward)
+
+        def over(tunnel: Tunnel, reason: str) -> None:
+            reader.sent = tunnel.sent
+            self.record(reader, 101, reader.result, "tunnel", backend)
+
+        Tunnel(reader.x, forward, TUNNEL_IDLE, over).join(facts.start + facts.lines + upgrade + trail)
 
     def refuse(self, reader: Reader, status: int, why: str, extra: bytes = b"") -> None:
         """A request that this node does not serve."""

@@ -6,13 +6,14 @@ Heads repeat, so the record lives in the head's `derived` slot. Knows no request
 
 from __future__ import annotations
 
+from cdnlab.forward.client import OWN
 from cdnlab.wire.fields import hop_by_hop
 from cdnlab.wire.response import ResponseBlock
 from edge import vary
 from edge.directives import ResponseControl, response_control
 
-_WRITTEN_HERE = frozenset({b"via", b"cache-status", b"age", b"date", b"content-length", b"cdnlab-hop"})
-"""Written anew by this node at the end of each head it sends."""
+_WRITTEN_HERE = OWN | {b"via", b"cache-status", b"age", b"date", b"content-length"}
+"""Written anew by this node at the end of each head it sends, or not at all."""
 
 
 class ResponseFacts:
@@ -20,13 +21,14 @@ class ResponseFacts:
     this node writes itself; `vary` is None for `Vary: *`."""
 
     __slots__ = (
-        "cache_status", "control", "etag", "expires", "index", "last_modified", "lines", "partial", "pragma",
-        "sets_cookie", "start", "status", "vary", "vary_here", "version", "via",
+        "cache_status", "content_length", "control", "etag", "expires", "index", "last_modified", "lines", "partial",
+        "pragma", "sets_cookie", "start", "status", "vary", "vary_here", "version", "via",
     )  # fmt: skip
 
     def __init__(self, block: ResponseBlock) -> None:
         self.index = index = block.index
         self.status = block.status
+        self.content_length = int(index[b"content-length"]) if b"content-length" in index else None
         self.version = block.version
         self.start = b"HTTP/1.1 %d %b\r\n" % (block.status, block.reason)
         self.lines = _end_to_end(block)

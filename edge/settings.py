@@ -24,7 +24,7 @@ class Settings:
         forwarded_proto: str | None = None,
         trusted: frozenset[str] = frozenset(),
     ) -> None:
-        """`place` is this node's, or ""; `trusted` are the addresses whose X-Forwarded-For is believed."""
+        """`place` is where it stands; `trusted` are the addresses whose X-Forwarded-For is believed."""
         self.trusted = trusted
         self.pool = pool
         self.node = node
