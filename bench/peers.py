@@ -1,0 +1,248 @@
+"""Who is measured: ours and the peers, each with the configuration it runs with.
+
+Decides what is fair. One process or one thread each; access logs off; keep-alive to the upstream; the forwarding
+fields a proxy ought to add; for the rest each program's defaults, except where a default would cost a peer something
+that we don't do either (nginx's temporary files, Varnish's log, its not caching requests with a Cookie).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.programs import find_program
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one contender runs: a directory of its own, its port, and the upstream's."""
+
+    directory: Path
+    port: int
+    upstream: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server to measure. `program`: what must be installed, None for ours; `command` writes its files."""
+
+    name: str
+    program: str | None
+    command: Callable[[Site], list[str]]
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured, or None."""
+        if self.program is None or find_program(self.program):
+            return None
+        return f"{self.program} is not installed"
+
+
+def version(program: str) -> str | None:
+    """What an installed program says of its version, or None."""
+    path = find_program(program)
+    if path is None:
+        return None
+    flag = "-V" if program == "varnishd" else "-v"
+    done = subprocess.run([path, flag], capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+[.\d-]*", done.stdout + done.stderr)
+    return found.group().rstrip(".-") if found else "unknown"
+
+
+def _installed(program: str) -> str:
+    path = find_program(program)
+    assert path is not None, program
+    return path
+
+
+# --- ours -------------------------------------------------------------------------------------------------------------
+
+
+def _our_edge(site: Site) -> list[str]:
+    listen, origin = f"127.0.0.1:{site.port}", f"http://127.0.0.1:{site.upstream}"
+    return [sys.executable, "-m", "edge", "--listen", listen, "--origin", origin, "--admin", "off"]
+
+
+def _our_balancer(site: Site) -> list[str]:
+    listen, backend = f"127.0.0.1:{site.port}", f"127.0.0.1:{site.upstream}"
+    return [sys.executable, "-m", "lb", "--listen", listen, "--backend", backend, "--admin", "off"]
+
+
+# --- nginx ------------------------------------------------------------------------------------------------------------
+
+_NGINX = """\
+{user}
+daemon off;
+worker_processes 1;
+error_log stderr warn;
+pid {directory}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    sendfile on;
+    default_type text/html;
+    keepalive_requests 100000;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    open_file_cache max=4096 inactive=1h;
+{http}
+}}
+"""
+
+_NGINX_PROXY = """\
+    upstream behind {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000; }}
+    {cache_path}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://behind;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_max_temp_file_size 0;
+            {cache}
+        }}
+    }}
+"""
+
+_NGINX_UPSTREAM = """\
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location /1k/ {{
+            add_header ETag '"1k"';
+            add_header Cache-Control "public, max-age=86400";
+            return 200 "{text}";
+        }}
+        location /1m/ {{ alias {directory}/1m/; add_header Cache-Control "public, max-age=86400"; }}
+    }}
+"""
+
+
+def _nginx(site: Site, http: str) -> list[str]:
+    user = "user root;" if os.geteuid() == 0 else ""  # its worker must read what the bench writes
+    file = site.directory / "nginx.conf"
+    file.write_text(_NGINX.format(user=user, directory=site.directory, http=http))
+    return [_installed("nginx"), "-p", str(site.directory), "-e", "stderr", "-c", str(file)]
+
+
+def _nginx_proxy(site: Site) -> list[str]:
+    http = _NGINX_PROXY.format(upstream=site.upstream, port=site.port, cache_path="", cache="")
+    return _nginx(site, http)
+
+
+def _nginx_cache(site: Site) -> list[str]:
+    path = f"proxy_cache_path {site.directory}/cache keys_zone=bench:16m inactive=1h use_temp_path=off;"
+    cache = "proxy_cache bench;"
+    return _nginx(
+        site, _NGINX_PROXY.format(upstream=site.upstream, port=site.port, cache_path=path, cache=cache)
+    )
+
+
+def upstream_command(site: Site, objects_1m: int) -> list[str]:
+    """The upstream of every row: an nginx that answers 1 KiB from its configuration and 1 MiB from files."""
+    directory = site.directory / "1m"
+    directory.mkdir()
+    for number in range(objects_1m):
+        (directory / str(number)).write_bytes(os.urandom(1 << 20))
+    text = "0123456789abcdef" * 64
+    return _nginx(site, _NGINX_UPSTREAM.format(port=site.port, text=text, directory=site.directory))
+
+
+# --- HAProxy ----------------------------------------------------------------------------------------------------------
+
+_HAPROXY = """\
+global
+    nbthread 1
+    maxconn 4000
+defaults
+    mode http
+    timeout connect 3s
+    timeout client 75s
+    timeout server 60s
+    timeout http-request 10s
+    http-reuse always
+    option forwardfor
+{cache}
+frontend in
+    bind 127.0.0.1:{port} backlog 4096
+    http-request set-header X-Forwarded-Proto http
+{use}
+    default_backend behind
+backend behind
+    server upstream 127.0.0.1:{upstream} pool-max-conn 128
+"""
+
+_HAPROXY_CACHE = """\
+cache bench
+    total-max-size 256
+    max-object-size 2097152
+    max-age 86400
+"""
+
+_HAPROXY_USE = """\
+    http-request cache-use bench
+    http-response cache-store bench
+"""
+
+
+def _haproxy(site: Site, cache: str, use: str) -> list[str]:
+    file = site.directory / "haproxy.cfg"
+    file.write_text(_HAPROXY.format(port=site.port, upstream=site.upstream, cache=cache, use=use))
+    return [_installed("haproxy"), "-db", "-q", "-f", str(file)]
+
+
+def _haproxy_proxy(site: Site) -> list[str]:
+    return _haproxy(site, "", "")
+
+
+def _haproxy_cache(site: Site) -> list[str]:
+    return _haproxy(site, _HAPROXY_CACHE, _HAPROXY_USE)
+
+
+# --- Varnish ----------------------------------------------------------------------------------------------------------
+
+_VCL = """\
+vcl 4.1;
+backend default { .host = "127.0.0.1"; .port = "%d"; }
+sub vcl_recv { unset req.http.Cookie; }
+"""
+
+
+def _varnish(site: Site) -> list[str]:
+    file = site.directory / "bench.vcl"
+    file.write_text(_VCL % site.upstream)
+    words = [
+        _installed("varnishd"),
+        "-j",
+        "none",
+        "-F",
+        "-n",
+        str(site.directory / "varnish"),
+        "-f",
+        str(file),
+    ]
+    words += ["-a", f"127.0.0.1:{site.port}", "-T", "none", "-s", "malloc,256m"]
+    # A thread per busy connection is how it works: one pool of them, all on the one core.
+    return [*words, "-p", "thread_pools=1", "-p", "thread_pool_min=100", "-p", "vsl_mask=none"]
+
+
+CACHES = (
+    Contender("cdnlab edge", None, _our_edge),
+    Contender("HAProxy", "haproxy", _haproxy_cache),
+    Contender("nginx", "nginx", _nginx_cache),
+    Contender("Varnish", "varnishd", _varnish),
+)
+PROXIES = (
+    Contender("cdnlab lb", None, _our_balancer),
+    Contender("nginx", "nginx", _nginx_proxy),
+    Contender("HAProxy", "haproxy", _haproxy_proxy),
+)

@@ -1,0 +1,50 @@
+-- What every request of the bench looks like: twelve fields as a browser sends them, over `objects` targets.
+-- Arguments after "--": path prefix, number of objects, number of different Cookies.
+--
+-- wrk's scripts can't tell connections apart, so with as many Cookies as connections each request takes the next
+-- one: a server that remembers header blocks sees as many as there are connections, and never the same one twice
+-- running on a connection. (One thread per connection would tell them apart, and costs wrk twice the time per request.)
+
+local requests, turn = {}, 0
+
+local function one(path, cookie)
+  return table.concat({
+    "GET " .. path .. " HTTP/1.1",
+    "Host: www.example.com",
+    "Connection: keep-alive",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: ko-KR,ko;q=0.9,en-US;q=0.8,en;q=0.7",
+    "Accept-Encoding: gzip, deflate, br",
+    "Referer: http://www.example.com/index.html",
+    "Cookie: session=" .. cookie .. "; theme=dark; consent=yes",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "", "",
+  }, "\r\n")
+end
+
+function init(args)
+  local prefix, objects, cookies = args[1], tonumber(args[2]), tonumber(args[3])
+  -- Every pair of object and Cookie that comes up when both are taken in turn.
+  for i = 0, objects * cookies - 1 do
+    local object, cookie = i % objects, i % cookies
+    if i > 0 and object == 0 and cookie == 0 then break end
+    requests[i + 1] = one(prefix .. object, string.format("%08x6f1c2a9be77d4405%08x", cookie * 2654435761 % 4294967296, cookie))
+  end
+end
+
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format(
+    "bench: requests=%d microseconds=%d bytes=%d p50=%d p99=%d failed=%d\n",
+    summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
