@@ -28,6 +28,12 @@ WHY: dict[str, str] = {
 }
 
 
+FORWARDED = "forwarded"
+"""The result of every balancer whose request went well: not worth a line."""
+
+#: How the candidates that came after the chosen one are introduced.
+AFTER: dict[str, str] = {Reason.FARTHER: "next nearest", Reason.BUSIER: "busier", Reason.TURN: "next in turn"}
+
 SENTENCES: dict[str, str] = {reason: reason.sentence for reason in Reason}
 
 
@@ -82,7 +88,7 @@ def _beyond(topology: Topology, hop: Hop, waited: float, place: str) -> Station:
     """The station that answered `hop` without a word of its own: an origin that is not ours."""
     name = hop.choice or "origin"
     there = next((b.place for b in topology.backends(topology.edge.pool) if b.name == name), None)
-    note = f"and in it, {_distance(topology, place, there or place)}".rstrip(", ")
+    note = f"and in it {_distance(topology, place, there or place)}".rstrip()
     return Station(name, f"origin {_where(topology, there)}".strip(), waited, note)
 
 
@@ -102,7 +108,7 @@ def _where(topology: Topology, code: str | None) -> str:
 
 def _notes(hop: Hop) -> list[str]:
     notes = []
-    if hop.result or hop.cache:
+    if hop.cache or hop.result not in ("", FORWARDED):
         notes.append(": ".join(part for part in (hop.result, hop.cache) if part))
     if hop.choice:
         because = next((WHY[reason] for _, reason in hop.passed if reason in WHY), "")
@@ -117,9 +123,9 @@ def _distance(topology: Topology, here: str, there: str) -> str:
         return ""
     km = f"{here}–{there} {great_circle_km(places[here], places[there]):,.0f} km"
     if not topology.distance.enabled:
-        return f"{km}, not felt"
+        return f"({km}, not felt)"
     rtt = round_trip(places[here], places[there], stretch=topology.distance.stretch)
-    return f"{km}, round trip {tables.millis(rtt)}"
+    return f"({km}, round trip {tables.millis(rtt)})"
 
 
 # ---- lines ----
@@ -133,7 +139,7 @@ def render(path: Sequence[Station]) -> Table:
     table.add_column(ratio=1)
     for station in path:
         if station.way is not None:
-            note = f"on the way{', ' + station.way_note if station.way_note else ''}"
+            note = f"on the way{' ' + station.way_note if station.way_note else ''}"
             table.add_row(*(Text(t, style="dim") for t in ("│", tables.millis(station.way), note)))
         head = Text.assemble(("● ", tables.result_style(station.result) or "blue"), (station.name, "bold"))
         table.add_row(head, "" if station.here is None else tables.millis(station.here), station.what)
@@ -156,7 +162,7 @@ def _passed(station: Station) -> list[Text]:
         if reason not in WHY
     ]
     others = [
-        Text(f"rather than {', '.join(names)}: {sentence(reason)}", style="dim")
+        Text(f"{AFTER[reason]} {', '.join(names)}", style="dim")
         for reason, names in grouped.items()
         if reason in WHY
     ]

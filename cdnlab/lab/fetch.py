@@ -7,6 +7,7 @@ must not know labs, places or explanations.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def _words(error: Exception) -> str:
         return f"the answer is not HTTP: {error}"
     if isinstance(error, socket.gaierror):
         return f"its name does not resolve ({error.strerror})"
-    return str(getattr(error, "strerror", None) or error).lower()
+    number = getattr(error, "errno", None)  # asyncio's own text for a refused connection repeats the address
+    return os.strerror(number).lower() if number else str(error)
 
 
 class _Exchange(asyncio.Protocol):

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
 
 from cdnlab.lab.errors import MISUSED, LabError
+from cdnlab.plan.errors import PlanError
 from cdnlab.plan.topology import Topology
 from cdnlab.wire.errors import Malformed
 from cdnlab.wire.fields import is_token, valid_value
@@ -69,8 +70,7 @@ class Request:
 
 
 def build(path: str, method: str, headers: Iterable[str], topology: Topology, place: str | None) -> Request:
-    """The request that a person means. LabError or PlanError names what can't be asked."""
-    code = topology.place(place or topology.default_place).code
+    """The request that a person means. LabError names what can't be asked."""
     if not is_token(method.encode("latin-1", "replace")) or method.upper() == "CONNECT":
         raise LabError(
             f"--method {method!r} is no method that can be asked", "write such as GET or HEAD", MISUSED
@@ -78,13 +78,30 @@ def build(path: str, method: str, headers: Iterable[str], topology: Topology, pl
     fields = [_field(text) for text in headers]
     host, target = _target(path, topology)
     given = [value for name, value in fields if name.lower() == b"host"]
+    host = given[-1].decode("latin-1") if given else host
     return Request(
         method=method.upper().encode(),
         target=_canonical(target, method),
-        host=given[-1].decode("latin-1") if given else host,
-        place=code,
+        host=host,
+        place=_place(topology, place, host),
         fields=tuple(field for field in fields if field[0].lower() not in (b"host", b"connection")),
     )
+
+
+def _place(topology: Topology, place: str | None, host: str) -> str:
+    """Where the client stands: as told, as its host `<place>.localhost` says, or at the default place."""
+    label, _, rest = host.partition(".")
+    codes = topology.place_codes()
+    if topology.clients.may_choose_place and rest.partition(":")[0] == "localhost" and label in codes:
+        if place not in (None, label):
+            raise LabError(
+                f"--from {place} and the host {host} say two places", "leave one of them out", MISUSED
+            )
+        place = label
+    try:
+        return topology.place(place or topology.default_place).code
+    except PlanError as error:
+        raise LabError(f"--from {place}: {error.problem}", error.remedy, MISUSED) from None
 
 
 def _target(path: str, topology: Topology) -> tuple[str, str]:

@@ -75,7 +75,7 @@ def _show_redirect(console: Console, visit: Visit, verdict: Verdict) -> None:
         console.print(Text(f"      to {tables.printable(url)}", style=style), soft_wrap=True)
     console.print(Text(f"  {verdict.kind.sentence}", style=style))
     if verdict.remedy:
-        console.print(Text(f"  {verdict.remedy}"))
+        console.print(Text(f"  {verdict.remedy}"), soft_wrap=True)
     console.print()
 
 
@@ -111,6 +111,8 @@ def _sentence(ours: Answer, direct: Answer, rtt: float) -> str:
         parts.append(
             f"Through the lab it was {times} times {word}." if factor >= 1.05 else "Both took as long."
         )
+    if "stored" in ours.field("cache-status").split("; "):
+        parts.append("It was a miss, and is stored now: ask again.")
     if rtt:
         parts.append(f"Directly, each round trip to the origin takes {tables.millis(rtt)}.")
     if direct.status != ours.status:

@@ -247,6 +247,8 @@ class FakeLab:
         self.events = events()
         self.asked: list[str] = []
         self.port = 0
+        self.broken = False
+        """Whether every question is answered with 503, as by a lab that is ending."""
 
     def app(self, page: Path | None = None) -> web.Application:
         app = web.Application()
@@ -260,6 +262,8 @@ class FakeLab:
         def answer(pick: Any) -> Any:
             async def handle(request: web.Request) -> web.Response:
                 self.asked.append(request.path_qs)
+                if self.broken:
+                    return web.json_response({"error": "the lab is ending", "code": 1}, status=503)
                 return web.json_response(pick(request.query))
 
             return handle
@@ -269,7 +273,11 @@ class FakeLab:
         app.router.add_get("/requests", answer(lambda query: rows(self.requests, "requests", query)))
         app.router.add_get("/events", answer(lambda query: rows(self.events, "events", query)))
         if page is not None:
-            app.router.add_get("/", lambda _: web.FileResponse(page / "index.html"))
+
+            async def index(request: web.Request) -> web.StreamResponse:
+                return web.FileResponse(page / "index.html")
+
+            app.router.add_get("/", index)
             app.router.add_static("/", page)
         return app
 

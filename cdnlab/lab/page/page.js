@@ -266,9 +266,10 @@ function showTry(lab, nodes) {
     return item;
   }));
   const edge = nodes.find((n) => n.tier === "edge")?.name || "edge-icn";
-  set($("commands"), [
-    `cdnlab get / --from ${nodes.find((n) => n.tier === "edge")?.place || "icn"} --direct`, "cdnlab log -f", `cdnlab kill ${edge}`, `cdnlab start ${edge}`,
-  ].join("\n"));
+  const [, program, where] = /^(.*?)\s*(--state .*)?$/.exec(lab.command || "cdnlab");
+  const from = nodes.find((n) => n.tier === "edge")?.place || "icn";
+  const words = [`get / --from ${from} --direct`, "log -f", `kill ${edge}`, `start ${edge}`];
+  set($("commands"), words.map((w) => [program, w, where].filter(Boolean).join(" ")).join("\n"));
 }
 
 function showEvents(events) {
@@ -310,9 +311,9 @@ function showLive(live) {
   document.body.dataset.live = live ? "yes" : "no";
   set($("live"), live ? "live" : "away");
   $("away").hidden = live;
-  if (live) return;
-  const ago = lastAnswer ? ` What is below is ${span((Date.now() - lastAnswer) / 1000)} old.` : "";
-  set($("away"), `The lab does not answer: it has ended, or is starting. Start it with: cdnlab up.${ago}`);
+  // the sentence is an alert, which is read out; its age changes each second and is not
+  set($("away-text"), live ? "" : "The lab does not answer: it has ended, or is starting. Start it with: cdnlab up.");
+  set($("away-age"), lastAnswer && !live ? `What is below is ${span((Date.now() - lastAnswer) / 1000)} old.` : "");
 }
 
 // ---- the loop ---------------------------------------------------------------------------------------------
