@@ -29,6 +29,7 @@ BYTES = MetricSpec("cdnlab_origin_response_bytes_total", "counter", LABELS, "Byt
 WEBSOCKETS = MetricSpec("cdnlab_origin_websockets", "gauge", (), "WebSockets open now.")
 ORIGIN_METRICS = (DURATION, REQUESTS, BYTES, WEBSOCKETS)
 
+MAX_TARGET = 500  # characters of a target that the ring keeps: a thousand of the longest would be megabytes
 ABORTED = 499  # the status that nginx writes down for a client that left before its answer
 
 
@@ -57,7 +58,7 @@ class Counts:
             status,
             RESULTS[index],
         )
-        identity = request.headers.get("X-Request-Id", "")
+        identity = request.headers.get("X-Request-Id", "")[:100]
         ring.entries.append((*entry, place, seconds, "", size, "", identity, request.remote))
 
     def families(self, websockets: int) -> Iterator[Family]:

@@ -30,7 +30,7 @@ from origin.behaviours import PARAMETERS, Wrong, understand
         ([("delay", "nan")], "delay"),
         ([("delay", "1e1")], "delay"),
         ([("size", "-1")], "size"),
-        ([("size", "99999999")], "size"),
+        ([("size", "1073741825")], "size"),
         ([("cc", "a\r\nb: c")], "cc"),
         ([("cc", "")], "cc"),
         ([("cc", "x" * 1025)], "longer"),
