@@ -18,6 +18,7 @@ from cdnlab.forward.exchange import OutRequest
 from cdnlab.forward.explain import MARK_FIELD
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS
+from cdnlab.wire.request import VOLATILE
 from edge import cache_status, conditional
 from edge.cache_status import Fwd
 from edge.collapse import Flights
@@ -106,7 +107,8 @@ class Cache:
         method = line.method
         if facts.plain and (method == b"GET" or method == b"HEAD") and not x.explain:
             key = (facts.peer_prefix if x.trusted else facts.prefix) + line.target.canonical
-            found = self._shards[hash(key) & _MASK].get(key)
+            entry = self._shards[hash(key) & _MASK].get(key)
+            found = _variant(entry, x, facts) if isinstance(entry, Variants) else entry
             if found is not None:
                 started = x.started
                 if started < found.head_until or (
@@ -114,13 +116,11 @@ class Cache:
                 ):
                     volatile = x.volatile
                     if found.open or not _authorized(volatile):
-                        self._hit(x, facts, found, volatile)  # type: ignore[arg-type]
+                        self._hit(x, facts, found, volatile)
                         return
         self._slow(x, facts)
 
-    def _renew(self, found: StoredObject | Variants, instant: float) -> bool:
-        if isinstance(found, Variants):
-            return False
+    def _renew(self, found: StoredObject, instant: float) -> bool:
         found.renew_head(instant, self._member)
         self.storage.touch(found)
         return True
@@ -255,7 +255,7 @@ class Cache:
             extra += b"".join(
                 [b"Cdnlab-Explain: %b\r\n" % value for name, value in x.volatile if name == MARK_FIELD]
             )
-        outgoing = facts.outgoing
+        outgoing = facts.outgoing(x.block)
         scheme = facts.forwarded_proto if x.trusted else x.scheme
         head = request_head(
             x.block,
@@ -310,6 +310,17 @@ class Cache:
 
 
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
+
+
+def _variant(record: Variants, x: Exchange, facts: RequestFacts) -> StoredObject | None:
+    """The variant for a request. Its key is remembered with the block, unless the fields that choose aren't there."""
+    names = record.names
+    if facts.variant_names != names:
+        key = variant_key(names, x.field)
+        if not VOLATILE.isdisjoint(names):
+            return record.objects.get(key)
+        facts.variant_names, facts.variant_key = names, key
+    return record.objects.get(facts.variant_key)
 
 
 def _authorized(volatile: tuple[Field, ...]) -> bool:

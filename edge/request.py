@@ -24,19 +24,20 @@ class RequestFacts:
     prefix, peer_prefix   what the key begins with: for strangers, and for trusted peers, whose X-Forwarded-Proto
                           is the scheme the client used
     plain                 nothing in the block asks anything of a cache: a fresh object can be sent as it is
+    variant_key           what the block gives for `variant_names`, the names that were last asked for
     bypass                why the request goes to the origin whatever is stored, or None
     """
 
     __slots__ = (
-        "block", "bypass", "claims", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
+        "bypass", "claims", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
         "outgoing_lines", "peer_prefix", "plain", "prefix", "range",
+        "variant_key", "variant_names",
     )  # fmt: skip
 
     def __init__(
         self, block: RequestBlock, host: bytes, scheme: bytes, places: frozenset[str], may_choose_place: bool
     ) -> None:
         index = block.index
-        self.block = block
         self.claims: Claims = claims(index, host, places, may_choose_place)
         said = index.get(b"x-forwarded-proto", scheme).lower()
         self.forwarded_proto = said if said in _SCHEMES else scheme
@@ -51,12 +52,14 @@ class RequestFacts:
         self.bypass = _bypass(block)
         self.plain = self.bypass is None and not any(name in index for name in _ASKS_CACHE)
         self.outgoing_lines: Outgoing | None = None
+        self.variant_names: tuple[bytes, ...] = ()
+        self.variant_key = b""
 
-    @property
-    def outgoing(self) -> Outgoing:
-        """The lines that travel on, computed when first needed: a hit needs none."""
+    def outgoing(self, block: RequestBlock) -> Outgoing:
+        """The lines that travel on, computed when first needed: a hit needs none. The block is not kept here, since it
+        keeps this: the two would never be freed."""
         if self.outgoing_lines is None:
-            self.outgoing_lines = Outgoing(self.block)
+            self.outgoing_lines = Outgoing(block)
         return self.outgoing_lines
 
 

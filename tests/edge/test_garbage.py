@@ -10,6 +10,8 @@ import pytest
 
 from edge.fetch import Fetch
 from edge.reader import Reader
+from edge.request import RequestFacts
+from edge.response import ResponseFacts
 from tests.edge.support import FakeExchange, Lab
 
 MINUTE = "Cache-Control: max-age=60"
@@ -72,3 +74,13 @@ def test_no_cycle_is_left(monkeypatch: Any) -> None:
     assert len(left) <= 3, left
     assert len(lab.flights) == 0
     assert lab.storage.reserved == 0
+
+
+@pytest.mark.usefixtures("_off")
+def test_what_is_remembered_with_a_block_goes_with_it(monkeypatch: Any) -> None:
+    lab = Lab(monkeypatch)
+    for number in range(10):
+        lab.store("/", "Cache-Control: private", f"X-Other: {number}", ask=(f"X-Odd: {number}",))
+    lab.origin.sent.clear()
+    lab.memo = lab.origin.memo = None  # type: ignore[assignment]
+    assert not [each for each in gc.get_objects() if isinstance(each, RequestFacts | ResponseFacts)]

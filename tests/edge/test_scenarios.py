@@ -277,6 +277,18 @@ def test_vary_keeps_variants_apart(lab: Lab) -> None:
     assert lab.ask("/", "Accept-Language:").done is False, "absent and empty are not the same"
 
 
+def test_variants_by_a_clients_own_field(lab: Lab) -> None:
+    for name in ("a", "b"):
+        lab.store(
+            "/", MINUTE, "Vary: Cookie, Accept", body=name.encode(), ask=(f"Cookie: {name}", "Accept: x")
+        )
+    for name in ("a", "b", "a"):
+        assert lab.ask("/", f"Cookie: {name}", "Accept: x").got == name.encode()
+    lab.store("/other", MINUTE, "Vary: Accept", body=b"o", ask=("Accept: x",))
+    assert lab.ask("/other", "Accept: x").got == b"o"
+    assert lab.ask("/", "Cookie: b", "Accept: x").got == b"b"
+
+
 def test_variants_are_capped(lab: Lab) -> None:
     for number in range(10):
         lab.store("/", MINUTE, "Vary: Accept", ask=(f"Accept: {number}",))
