@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdnlab.forward.trail import Trail
-from cdnlab.node.metrics import problems
+from cdnlab.node.metrics import problems, undocumented
 from cdnlab.wire import structured
 from cdnlab.wire.request import RequestMemo
 from edge import cache_status, conditional, freshness, stats, vary
@@ -191,6 +193,8 @@ def test_every_no_and_every_result_has_a_sentence() -> None:
     assert all(reason.sentence for reason in NotStored)
     assert all(result.sentence for result in Result)
     assert problems(stats.TABLE) == []
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert undocumented(stats.TABLE, page.read_text()) == []
     assert len(RESULTS) == len(Result)
 
 
