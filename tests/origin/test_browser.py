@@ -134,8 +134,13 @@ async def test_the_experiments(browser: Browser, port: int) -> None:
     await rows(browser, "freshness-log", 1)
     await browser.run("document.querySelector('#freshness-form button').click()")
     second, first = await rows(browser, "freshness-log", 2)
-    assert (first[1], second[1], first[3] == second[3]) == ("miss", "hit", True)
+    assert (first[1], second[1], first[3], second[3]) == ("miss", "hit", "origin-1 1", "origin-1 1")
     await browser.until("document.getElementById('freshness-left').innerText.includes('fresh for')")
+    await browser.run("document.querySelector('[value^=private]').checked = true")
+    for count in (3, 4):
+        await browser.run("document.querySelector('#freshness-form button').click()")
+        await rows(browser, "freshness-log", count)
+    assert (await rows(browser, "freshness-log", 4))[0][1] == "from this browser's own cache"
 
     await browser.open(f"http://127.0.0.1:{port}/variants")
     await browser.run("document.querySelector('[data-language=ko]').click()")

@@ -36,6 +36,7 @@
       age: field("Age") === null ? null : Number(field("Age")),
       hit: status ? status.hit === true : null,
       why: status ? status.fwd || null : null,
+      same: status ? status["fwd-status"] === "304" : false,
     };
   };
 
@@ -56,8 +57,10 @@
   };
 
   const result = (seen) => {
+    if (seen.own) return element("span", words.browser, "result plain");
     if (seen.hit === null) return element("span", words.unsaid, "result plain");
     if (seen.hit) return element("span", words.hit, "result hit");
+    if (seen.same) return element("span", words.same, "result hit");
     const badge = element("span", words.miss, "result miss");
     const reason = seen.why && (words.reasons[seen.why] || seen.why);
     if (reason) badge.title = reason;

@@ -6,12 +6,21 @@
   const at = (id) => document.getElementById(id);
   const LOG_LENGTH = 12;
 
+  /* Whether the last fetch of this path never left the browser: nothing was transferred, yet there is a body. */
+  const ownCopy = async (path) => {
+    await new Promise((resume) => setTimeout(resume)); // the entry is written just after the body ends
+    const entry = performance.getEntriesByName(new URL(path, location.href).href).pop();
+    performance.clearResourceTimings(); // else the buffer is full after 250
+    return entry !== undefined && entry.transferSize === 0 && entry.decodedBodySize > 0;
+  };
+
   /* Fetch and time it: {response, body, seen, ms}. */
   const ask = async (path, options) => {
     const started = performance.now();
     const response = await fetch(path, options);
     const body = await response.arrayBuffer();
-    return { response, body, seen: facts(response), ms: performance.now() - started };
+    const ms = performance.now() - started;
+    return { response, body, seen: { ...facts(response), own: await ownCopy(path) }, ms };
   };
 
   /* One row on top of a log: the cells are texts or elements. */
@@ -45,7 +54,8 @@
       const answer = await ask(`/behave?size=64&key=${key}&cc=${encodeURIComponent(cc)}${more || ""}`);
       lifetime = Number(/s-maxage=(\d+)/.exec(cc)?.[1] || /max-age=(\d+)/.exec(cc)?.[1] || 0);
       born = performance.now() - 1000 * (answer.seen.age || 0);
-      const serial = answer.response.headers.get("Cdnlab-Serial") || "–";
+      const number = answer.response.headers.get("Cdnlab-Serial");
+      const serial = number ? `${answer.seen.origin || ""} ${number}` : "–"; // each origin counts its own
       write(log, [new Date().toLocaleTimeString(), result(answer.seen), age(answer.seen), serial, node(answer.seen), shownTime(answer.ms)]);
     };
     form.addEventListener("submit", failing(log, once));
