@@ -74,6 +74,10 @@ def _framing(block: RequestBlock) -> bytes:
 
 def volatile_lines(volatile: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """The lines of the volatile fields that travel as they are. Two Cookie lines become one (RFC 6265 §5.4)."""
+    if len(volatile) == 1:
+        name, value = volatile[0]
+        spelling = _SPELLING.get(name)
+        return spelling + value + b"\r\n" if spelling else b""
     cookies = [value for name, value in volatile if name == b"cookie"]
     lines = [
         _SPELLING[name] + value + b"\r\n"

@@ -79,6 +79,9 @@ class HttpProxy:
         self.ring = ring
         self.trusted = trusted
         self.ids = Ids()
+        self._wall_offset = 0.0
+        self._offset_until = 0.0
+        """Wall time is read once a second, not once a request: the difference of the clocks hardly changes."""
         self._places = frozenset(topology.place_codes())
         self._may_choose = topology.clients.may_choose_place
         self._tell_place = topology.clients.may_choose_place
@@ -90,7 +93,10 @@ class HttpProxy:
             for name, pool in topology.pools.items()
             if pool.forwarded_proto
         }
-        self._one_pool = len(forwarders) == 1 and not self._hosts and not self._protos
+        self._one_pool = len(forwarders) == 1
+        """Whether what a block becomes depends on nothing but the block, so that it can be remembered with it."""
+        self._only = routes.only
+        """The pool of every request, where one route takes all."""
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -99,9 +105,12 @@ class HttpProxy:
         line, block = exchange.line, exchange.block
         target = line.target
         host = exchange.host
-        plan = block.derived if self._one_pool and target.authority is None else None
+        plan: RequestPlan | None = None
         pool = None
-        if plan is None:
+        if self._one_pool and target.authority is None:
+            plan = block.derived  # type: ignore[assignment]
+            pool = self._only
+        if plan is None or pool is None:
             pool = self.routes.pool(host, target.path)
             if pool is None:
                 self._refuse(exchange, 404, "no route is for this host and path")
@@ -109,20 +118,13 @@ class HttpProxy:
             plan = self._plan(block, host, line.version, exchange.scheme, pool)
             if self._one_pool and target.authority is None:
                 block.derived = plan
-        plan = cast(RequestPlan, plan)
         if plan.loops:
             self._refuse(exchange, 508, "the request has been here before, or at too many nodes of ours")
             return
         if line.method == b"CONNECT" or line.method == b"TRACE":
             self._refuse(exchange, 405, f"{line.method.decode()} is not for a gateway", ALLOW)
             return
-        if pool is None:
-            pool = self.routes.pool(host, target.path)
-        forwarder = self.forwarders.get(pool or "")
-        if forwarder is None:
-            self._refuse(exchange, 404, "no route is for this host and path")
-            return
-        self._forward(exchange, plan, forwarder)
+        self._forward(exchange, plan, self.forwarders[pool])
 
     def _plan(self, block: RequestBlock, host: bytes, version: int, scheme: bytes, pool: str) -> RequestPlan:
         return RequestPlan(
@@ -194,7 +196,14 @@ class HttpProxy:
             body=exchange.body,
             expect=exchange.block.expect,
         )
-        forward = Forward(forwarder, request, proxied, exchange if exchange.body else None, exchange.explain)
+        forward = Forward(
+            forwarder,
+            request,
+            proxied,
+            exchange if exchange.body else None,
+            exchange.explain,
+            exchange.started,
+        )
         exchange.source = proxied
         proxied.forward = forward
         forward.begin()
@@ -221,7 +230,12 @@ class HttpProxy:
         request_id: bytes,
     ) -> None:
         """Count a request that is over and put it into the ring."""
-        seconds = now() - exchange.started
+        instant = now()
+        started = exchange.started
+        seconds = instant - started
+        if instant > self._offset_until:
+            self._wall_offset = wall() - instant
+            self._offset_until = instant + 1.0
         tally = tallies[INDEX[outcome]]
         size = exchange.sent
         tally.count += 1
@@ -236,7 +250,7 @@ class HttpProxy:
             peer = client_address(peer, True, exchange.field(b"x-forwarded-for"), self.trusted)
         ring.entries.append(
             (
-                wall() - seconds,
+                started + self._wall_offset,
                 line.method,
                 exchange.host,
                 line.target.canonical,
@@ -283,10 +297,10 @@ class Proxied:
     ) -> None:
         """Pass the head on, and the body if it is all there."""
         proxy, exchange = self.proxy, self.exchange
-        plan = block.derived
+        plan: ResponsePlan | None = block.derived  # type: ignore[assignment]
         if plan is None:
             plan = block.derived = ResponsePlan(block, proxy.trail)
-        pieces = [cast(ResponsePlan, plan).head]
+        pieces = [plan.head]
         dated = False
         for name, value in volatile:
             if name == b"date":

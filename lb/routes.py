@@ -29,7 +29,7 @@ class RouteSpec(Protocol):
 class Routes:
     """Routes, ready to be looked up."""
 
-    __slots__ = ("_any", "_exact", "_only", "_suffixes")
+    __slots__ = ("_any", "_exact", "_suffixes", "only")
 
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
         self._exact: dict[bytes, list[tuple[bytes, str]]] = {}
@@ -50,12 +50,12 @@ class Routes:
             for suffix, rows in sorted(suffixes.items(), key=lambda item: -len(item[0]))
         ]
         only = specs[0] if len(specs) == 1 else None
-        self._only = only.pool if only is not None and only.host is None and only.path == "/" else None
+        self.only = only.pool if only is not None and only.host is None and only.path == "/" else None
 
     def pool(self, host: bytes, path: bytes) -> str | None:
         """The pool for a lower-case `host` (a port is ignored) and a canonical `path`; None if no route is for it."""
-        if self._only is not None:
-            return self._only
+        if self.only is not None:
+            return self.only
         name = _without_port(host)
         for rows in self._tables(name):
             for prefix, pool in rows:

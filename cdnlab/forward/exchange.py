@@ -125,7 +125,7 @@ class Forwarder:
     ) -> Forward:
         """Begin. `exchange` is where the request's body comes from. With an idle connection at hand the head has been
         written when this returns; otherwise a task connects."""
-        forward = Forward(self, request, sink, exchange if request.body else None, explain)
+        forward = Forward(self, request, sink, exchange if request.body else None, explain, now())
         forward.begin()
         return forward
 
@@ -165,12 +165,13 @@ class Forward:
         sink: ForwardSink,
         exchange: Exchange | None,
         explain: bool,
+        started: float,
     ) -> None:
         self.owner = owner
         self.request = request
         self.sink = sink
         self.exchange = exchange
-        self.started = now()
+        self.started = started
         self.connected_at = 0.0
         self.head_at = 0.0
         self.attempts = 0
@@ -354,7 +355,7 @@ class Forward:
     ) -> None:
         """The final head: from here on nothing is retried."""
         self.headed = True
-        self.head_at = now()
+        self.head_at = self.upstream.heard  # type: ignore[union-attr]
         if self._kept is not None or self._continue is not None:
             self._kept = None
             if self._continue is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from cdnlab.net.clock import now
 from cdnlab.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, last_chunk
 from cdnlab.wire.errors import Malformed
-from cdnlab.wire.response import ResponseMemo, body_framing
+from cdnlab.wire.response import ResponseMemo
 
 if TYPE_CHECKING:
     from cdnlab.net.idle import IdleList
@@ -112,6 +112,7 @@ class Upstream(asyncio.Protocol):
         "_timeout",
         "answered",
         "due",
+        "heard",
         "home",
         "idle_since",
         "local",
@@ -140,6 +141,8 @@ class Upstream(asyncio.Protocol):
         self.requests = 0
         self.answered = False
         """Whether any byte of the response at hand has arrived."""
+        self.heard = 0.0
+        """BOOTTIME of the newest bytes of its head: one reading serves all that the head sets off."""
         self.local = ""
 
     # -- the transport's calls ------------------------------------------------------------------------------------
@@ -154,6 +157,7 @@ class Upstream(asyncio.Protocol):
         state = self._state
         if state == WAITING:
             self.answered = True
+            self.heard = now()
             if self._buf:
                 data = self._buf + data
             self._take_head(data)
@@ -277,34 +281,28 @@ class Upstream(asyncio.Protocol):
     def _take_head(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            if len(data) > HEAD_BYTES:
-                self._fail(Broken.MALFORMED, f"the response head is larger than {HEAD_BYTES} bytes")
-                return
-            if data[:5] != b"HTTP/"[: len(data)]:
-                self._fail(Broken.MALFORMED, "the response does not begin with HTTP/")
-                return
-            self._buf = data
+            self._wait_for_head(data)
             return
         self._buf = b""
-        sink = cast("ResponseSink", self._sink)
+        sink: ResponseSink = self._sink  # type: ignore[assignment]
         try:
             block, volatile = self._memo.head(data[:end])
-            status = block.status
-            if 100 <= status < 200:
-                self._take_interim(block, volatile, data[: end + 4], data[end + 4 :])
-                return
-            length = body_framing(block, self._method)
         except Malformed as error:
             self._fail(Broken.MALFORMED, error.text)
             return
+        if block.bodiless and block.status < 200:
+            self._take_interim(block, volatile, data[: end + 4], data[end + 4 :])
+            return
+        # RFC 9112 §6.3; wire's body_framing in place
+        length = 0 if block.bodiless or self._method == b"HEAD" else block.length
         rest = data[end + 4 :]
         if block.close or length == -2 or not self._request_done:
             self._reusable = False
-        if length >= 0 and len(rest) >= length:
+        if 0 <= length <= len(rest):
             if len(rest) > length:
                 self._reusable = False
                 rest = rest[:length]
-            self._release()
+            self._release(self.heard)
             sink.response_head(block, volatile, length, rest)
             return
         self._state = BODY
@@ -313,6 +311,14 @@ class Upstream(asyncio.Protocol):
         sink.response_head(block, volatile, length, None)
         if rest and self._state == BODY:
             self._take_body(rest)
+
+    def _wait_for_head(self, data: bytes) -> None:
+        if len(data) > HEAD_BYTES:
+            self._fail(Broken.MALFORMED, f"the response head is larger than {HEAD_BYTES} bytes")
+        elif data[:5] != b"HTTP/"[: len(data)]:
+            self._fail(Broken.MALFORMED, "the response does not begin with HTTP/")
+        else:
+            self._buf = data
 
     def _take_interim(
         self, block: ResponseBlock, volatile: tuple[Field, ...], raw: bytes, rest: bytes
@@ -342,7 +348,7 @@ class Upstream(asyncio.Protocol):
             self._left = left - len(data)
             sink.response_data(data)
             if self._left == 0 and self._state == BODY:
-                self._release()
+                self._release(now())
                 sink.response_end(())
         elif left == -2:
             sink.response_data(data)
@@ -362,16 +368,16 @@ class Upstream(asyncio.Protocol):
         if decoder.done and self._state == BODY:
             if decoder.rest:
                 self._reusable = False
-            self._release()
+            self._release(now())
             sink.response_end(decoder.trailers)
 
-    def _release(self) -> None:
+    def _release(self, instant: float) -> None:
         """The response is complete: give the connection back, or close it."""
         self._sink = None
         self._decoder = None
         if self._reusable and self._request_done and self._reading:
             self._state = IDLE
-            self.home.put(self)
+            self.home.put(self, instant)
         else:
             self._discard()
 

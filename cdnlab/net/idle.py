@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdnlab.net.clock import now
-
 if TYPE_CHECKING:
     from cdnlab.net.client import Upstream
 
@@ -32,21 +30,18 @@ class IdleList:
         that closes an idle connection at the same moment would leave us not knowing whether it acted."""
         connections = self.connections
         while connections:
-            upstream = connections[-1]
-            if not upstream.usable:
-                connections.pop()
-                continue
-            if not idempotent and instant - upstream.idle_since > self.reuse_unsafe_max:
+            if not idempotent and instant - connections[-1].idle_since > self.reuse_unsafe_max:
                 return None
-            return connections.pop()
+            upstream = connections.pop()
+            if upstream.usable:
+                return upstream
         return None
 
-    def put(self, upstream: Upstream) -> None:
-        """A connection is free again."""
+    def put(self, upstream: Upstream, instant: float) -> None:
+        """A connection is free again since `instant`."""
         if len(self.connections) >= self.most:
             upstream.abort()
             return
-        instant = now()
         upstream.idle_since = instant
         upstream.due = instant + self.keep
         self.connections.append(upstream)

@@ -97,6 +97,8 @@ class Listener:
         self.handler = handler
         self.name = name
         self.limits = limits
+        self.idle_timeout = limits.idle_timeout
+        self.most_requests = limits.requests_per_connection
         self.sweep = sweep
         self.place_of = place_of
         self.trusted = trusted

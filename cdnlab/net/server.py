@@ -53,6 +53,7 @@ DISCARD = 262144
 #: How long input is discarded after the last response (nginx: lingering_timeout 5 s).
 LINGER_SECONDS = 5.0
 HEALTH_TARGET = b"/.well-known/cdnlab/alive"
+MARK = b"cdnlab-explain"
 
 NO_BLOCK = cast("RequestBlock", None)
 NO_LINE = cast("RequestLine", None)
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         "_last_block",
         "_last_raw",
         "_last_volatile",
+        "_marked",
         "_left_in",
         "_left_out",
         "_pumping",
@@ -123,6 +125,7 @@ class Connection(asyncio.Protocol):
         self._last_raw = b""
         self._last_block: RequestBlock = NO_BLOCK
         self._last_volatile: tuple[Field, ...] = ()
+        self._marked = False
         self._pumping = False
         self._reading = True
         self._half_closed = False
@@ -392,6 +395,7 @@ class Connection(asyncio.Protocol):
         self.line = line
         self.block = block
         self.volatile = volatile
+        self._marked = any(name == MARK for name, _ in volatile)
         return True
 
     @staticmethod
@@ -418,23 +422,19 @@ class Connection(asyncio.Protocol):
         self._responded = False
         self.explain = False
         self._close = (
-            block.close
-            or (line.version == 10 and not block.keep_alive)
-            or listener.draining
-            or self._half_closed
-            or self.served >= listener.limits.requests_per_connection
+            block.close or self.served >= listener.most_requests or listener.draining or self._half_closed
         )
         if length:
             self._begin_body(length, instant)
             if self._state != BUSY:
                 return
-        if self.volatile and listener.explain is not None:
-            self.explain = listener.explain(cast(Any, self))
+        if self._marked and listener.explain is not None:
+            self.explain = listener.explain(self)
         if self.trusted and line.target.canonical == HEALTH_TARGET and listener.alive is not None:
             self.answer(*listener.alive())
             return
         try:
-            listener.handler.handle(cast(Any, self))
+            listener.handler.handle(self)
         except Exception:
             log.exception("%s: unexpected error while handling %s", listener.name, line.raw[:200])
             self._fail_body("internal error")
@@ -545,7 +545,7 @@ class Connection(asyncio.Protocol):
         if self._body_done and not self._close:
             self.source = None
             self._state = IDLE
-            self.due = self.started + self.listener.limits.idle_timeout
+            self.due = self.started + self.listener.idle_timeout
             if self._buf or not self._reading:
                 self._turn()
         else:

@@ -34,12 +34,14 @@ class ResponseBlock:
                               request says
     connection                lower-case options of Connection
     close                     the connection is not used again; keep_alive is its opposite
+    bodiless                  no response with this status has a body (1xx, 204, 304)
     until_close               the body, if the request lets there be one, ends with the connection
     size                      bytes of memory this block is reckoned to hold
     derived                   where the tier remembers what it computed from this block
     """
 
     __slots__ = (
+        "bodiless",
         "chunked",
         "close",
         "connection",
@@ -63,6 +65,7 @@ class ResponseBlock:
         self.version, self.status, self.reason = parse_status_line(line)
         self.lines, self.fields = parse_lines(rest, 502)
         self.index = index = make_index(self.fields)
+        self.bodiless = self.status < 200 or self.status == 204 or self.status == 304
         self.length = response_length(self.fields, self.version)
         self.chunked = self.length == CHUNKED
         self.until_close = self.length == UNTIL_CLOSE
@@ -100,10 +103,7 @@ def parse_status_line(line: bytes) -> tuple[int, int, bytes]:
 def body_framing(block: ResponseBlock, request_method: bytes) -> int:
     """Bytes of the body that answers `request_method`, 0 for none, -1 chunked, -2 until close (RFC 9112
     §6.3)."""
-    status = block.status
-    if request_method == b"HEAD" or status < 200 or status == 204 or status == 304:
-        return 0
-    return block.length
+    return 0 if block.bodiless or request_method == b"HEAD" else block.length
 
 
 class ResponseMemo:
