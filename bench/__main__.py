@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from bench.figures import FIGURES, Figure
 from bench.load import LoadFailed
 from bench.peers import version
 from bench.programs import ROOT, NotStarted, find_program, two_cores
 from bench.report import row_json, row_lines
 from bench.rows import NOT_YET, ROWS, Row
 from bench.run import Bench
+from cdnlab.lab.errors import LabError
 
 _PROGRAMS = ("wrk", "nginx", "haproxy", "varnishd")
 _METHOD = """\
@@ -44,6 +46,7 @@ def main() -> int:
         bench = Bench(*cores, choices.seconds, choices.rounds, Path(directory), _progress)
         rows = [row for row in ROWS if row.name in choices.row]
         measured = [_measure(bench, row) for row in rows]
+        measured += [_figure(bench, figure) for figure in FIGURES if figure.name in choices.row]
     for title, reason in NOT_YET:
         print(f"{title}: not measured, {reason}")
     _keep(choices.json, {**facts, "rounds": choices.rounds, "seconds": choices.seconds, "rows": measured})
@@ -51,7 +54,7 @@ def main() -> int:
 
 
 def _choices() -> argparse.Namespace:
-    names = [row.name for row in ROWS]
+    names = [row.name for row in ROWS] + [figure.name for figure in FIGURES]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "--row", action="append", choices=names, help="only this row; repeatable. Default: all"
@@ -84,6 +87,23 @@ def _measure(bench: Bench, row: Row) -> dict[str, Any]:
         return {"row": row.name, "failed": str(failure)}
     print("\n".join(row_lines(result)), flush=True)
     return row_json(result)
+
+
+def _figure(bench: Bench, figure: Figure) -> dict[str, Any]:
+    """One figure, measured each round anew, printed when it is done."""
+    values = []
+    try:
+        for round_ in range(bench.rounds):
+            directory = bench.directory / f"{figure.name}{round_}"
+            directory.mkdir()
+            value = figure.measure(directory, (bench.server_core, bench.load_core)) * figure.scale
+            values.append(value)
+            bench.say(f"  {figure.name} round {round_ + 1}: {value:.2f} {figure.unit}")
+    except (NotStarted, LabError, OSError) as failure:
+        print(f"{figure.title}: failed: {failure}")
+        return {"row": figure.name, "failed": str(failure)}
+    print(figure.line(values), flush=True)
+    return figure.as_json(values)
 
 
 def _facts(cores: tuple[int, int]) -> dict[str, Any]:

@@ -215,6 +215,11 @@ vcl 4.1;
 backend default { .host = "127.0.0.1"; .port = "%d"; }
 sub vcl_recv { unset req.http.Cookie; }
 """
+#: What Varnish writes to its shared log for every request.
+_VARNISH_LOG = (
+    "Begin End Link SessOpen SessClose ReqStart ReqMethod ReqURL ReqProtocol ReqHeader ReqUnset ReqAcct RespProtocol "
+    "RespStatus RespReason RespHeader RespUnset VCL_call VCL_return VCL_use Hit Timestamp Filters Hash"
+)
 
 
 def _varnish(site: Site) -> list[str]:
@@ -232,7 +237,8 @@ def _varnish(site: Site) -> list[str]:
     ]
     words += ["-a", f"127.0.0.1:{site.port}", "-T", "none", "-s", "malloc,256m"]
     # A thread per busy connection is how it works: one pool of them, all on the one core.
-    return [*words, "-p", "thread_pools=1", "-p", "thread_pool_min=100", "-p", "vsl_mask=none"]
+    words += ["-p", "thread_pools=1", "-p", "thread_pool_min=100"]
+    return [*words, "-p", "vsl_mask=" + ",".join(f"-{tag}" for tag in _VARNISH_LOG.split())]
 
 
 CACHES = (

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -48,11 +48,11 @@ def two_cores() -> tuple[int, int] | None:
 
 
 @contextmanager
-def running(words: list[str], core: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program pinned to `core`, its output in `log`; ended when the block is left."""
+def running(words: Sequence[str], cores: Sequence[int], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program pinned to `cores`, its output in `log`; ended when the block is left."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), *words],
+            ["taskset", "-c", ",".join(map(str, cores)), *words],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -91,7 +91,7 @@ class Bench:
 
     def _start(self, stack: ExitStack, words: list[str], site: Site, core: int, row: Row) -> list[int]:
         log = site.directory / "log"
-        process: Popen[bytes] = stack.enter_context(running(words, core, log))
+        process: Popen[bytes] = stack.enter_context(running(words, [core], log))
         length = wait_for_answer(process, site.port, f"{row.shape.prefix}0", log)
         if length != row.body:
             raise NotStarted(f"{words[0]} answered {length} bytes instead of {row.body}")
