@@ -33,6 +33,10 @@ from lb.routes import Routes
 from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, TRANSITIONS
 from lb.vip import Vip, inherited, open_own
 
+#: Share of a lease by which each further balancer of the topology begins later, so that the first one written is the
+#: first to hold a VIP (VRRP's skew time does the same by priority, RFC 9568 §6.1).
+SKEW = 0.25
+
 
 class Balancer:
     """The App of tier lb."""
@@ -95,7 +99,13 @@ class Balancer:
             events=node.events,
         )
         self.failovers.append(failover)
-        tasks.spawn(failover.run(), f"failover {vip.name}")
+        rank = topology.tier("lb").index(node.name)
+        tasks.spawn(self._fail_over(failover, rank * SKEW * spec.lease), f"failover {vip.name}")
+
+    @staticmethod
+    async def _fail_over(failover: Failover, skew: float) -> None:
+        await asyncio.sleep(skew)
+        await failover.run()
 
     async def drain(self, deadline: float) -> None:
         """Hand the VIPs over, then finish what runs."""

@@ -159,7 +159,7 @@ def make_listener(
 ) -> Listener:
     """A listener of this node with the topology's limits and trust."""
     topology = node.topology
-    return Listener(
+    listener = Listener(
         handler,
         name=node.name,
         limits=topology.limits,
@@ -173,6 +173,20 @@ def make_listener(
         proxy_protocol=proxy_protocol,
         window=topology.distance.window,
     )
+    listener.on_refusal = _remember_refusals(node)
+    return listener
+
+
+def _remember_refusals(node: Node) -> Callable[[str, int, str], None]:
+    """Refusals before the tier saw a request stand in its log, too: what a person sent may be just that."""
+    place_of = place_finder(node.topology)
+
+    def refused(peer: str, status: int, text: str) -> None:
+        entry = (wall(), "-", "", "", status, "refused", place_of(peer), 0.0, "", 0, text, "", peer)
+        node.ring.seen += 1
+        node.ring.entries.append(entry)
+
+    return refused
 
 
 def backend_rows(pool: Pool) -> list[dict[str, Any]]:
