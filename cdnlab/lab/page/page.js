@@ -36,7 +36,7 @@ const percent = (x) => known(x) ? `${(100 * x).toFixed(x >= 0.9995 || x === 0 ? 
 function millis(seconds) {
   if (!known(seconds)) return "–";
   const ms = seconds * 1000;
-  return ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10000 ? `${Math.round(ms)} ms` : `${seconds.toFixed(1)} s`;
+  return ms < 0.995 ? `${ms.toFixed(2)} ms` : ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10000 ? `${Math.round(ms)} ms` : `${seconds.toFixed(1)} s`;
 }
 function span(seconds) {
   if (!known(seconds)) return "";
