@@ -144,6 +144,7 @@ class Supervisor:
         if not self.ended.is_set():
             self.why_ended, self.failed = why, failed
             self.ended.set()
+            self._changed.set()
 
     # What `up` does.
 

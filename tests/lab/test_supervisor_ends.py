@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cdnlab.lab.errors import LabError
 from tests.support.labs import RunningLab, alive, children, family, lab, until
 
 
@@ -56,7 +57,7 @@ def test_nothing_is_left(end: str) -> None:
         if code == 1:
             assert running.process.communicate()[1] == "Ending: the nursery is gone, and the nodes with it\n"
         until(lambda: not any(map(alive, pids)), f"the end of {pids}")
-        assert running.state.holder() is None
+        until(lambda: running.state.holder() is None, "the release of the lock")
 
 
 def test_down_ends_a_lab_whose_supervisor_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,13 +73,38 @@ def test_down_ends_a_lab_whose_supervisor_is_frozen(monkeypatch: pytest.MonkeyPa
         until(lambda: not any(map(alive, pids)), f"the end of {pids}")
 
 
+def all_but_one_ready(running: RunningLab) -> list[int]:
+    """Wait until a lab in which one node hangs waits for nothing but it; its processes."""
+
+    def waiting() -> bool:
+        try:
+            return len([node for node in running.ask("/lab")["nodes"] if node["ready"]]) == 4
+        except LabError:
+            return False
+
+    until(waiting, "all nodes but one")
+    return family(running.process.pid)
+
+
 def test_ctrl_c_during_the_start_leaves_nothing() -> None:
     with lab(STUB_HANGS="edge-fra") as running:
-        pids = until(lambda: len(found := family(running.process.pid)) == 8 and found, "all processes")
+        pids = all_but_one_ready(running)
         os.kill(running.process.pid, signal.SIGINT)
-        assert running.process.wait(20) == 1
+        assert running.process.wait(10) == 1
         until(lambda: not any(map(alive, pids)), f"the end of {pids}")
         assert "the lab is ending: Ctrl-C" in running.process.communicate()[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGKILL, -9)])
+def test_the_end_of_the_one_in_front_is_the_end_of_a_detached_start(
+    number: signal.Signals, code: int
+) -> None:
+    with lab("-d", STUB_HANGS="edge-fra") as running:
+        pids = all_but_one_ready(running)
+        assert len(pids) == 2 + 1 + 1 + 5
+        os.kill(running.process.pid, number)
+        assert running.process.wait(10) == code
+        until(lambda: not any(map(alive, pids)), f"the end of {pids}")
 
 
 def test_a_node_that_fails_to_start_ends_the_lab_with_one_message() -> None:
