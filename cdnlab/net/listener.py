@@ -140,6 +140,10 @@ class Listener:
         self.accepted += 1
         if len(self.connections) >= self.limits.connections:
             return Refusal.TOO_MANY
+        return self.admit_client(peer)
+
+    def admit_client(self, peer: str) -> Refusal | None:
+        """Count a connection under its client's address, which a PROXY header may give later than the connection."""
         count = self.per_client.get(peer, 0)
         if count >= self.limits.connections_per_client and peer not in self.trusted:
             return Refusal.TOO_MANY_FROM_CLIENT

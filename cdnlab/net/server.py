@@ -25,6 +25,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
+import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -72,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_close",
         "_decoder",
         "_discarded",
+        "_ending",
         "_half_closed",
         "_last_block",
         "_last_raw",
@@ -129,6 +132,7 @@ class Connection(asyncio.Protocol):
         self._pumping = False
         self._reading = True
         self._half_closed = False
+        self._ending = False
         self._stuck_at = -1
         self._discarded = 0
         # the request at hand
@@ -169,13 +173,13 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.trusted = self.peer in listener.trusted
+        listener.sweep.members.add(self)
         why = listener.admit(self.peer)
         if why is not None:
             self._refuse(why, 503 if why is Refusal.TOO_MANY else 429)
             return
         self.admitted = True
         listener.connections.add(self)
-        listener.sweep.members.add(self)
         if listener.proxy_protocol:
             if not self.trusted:
                 listener.refused(Refusal.PROXY_HEADER, self.peer, 0)
@@ -197,7 +201,7 @@ class Connection(asyncio.Protocol):
         last = self._last_raw
         if self._state == IDLE and not self._buf:
             at = data.find(b"\r\n")
-            if at > 0 and len(data) - at == len(last) and data.endswith(last):
+            if at > 0 and len(data) - at + 1 == len(last) and data.endswith(last):
                 try:
                     self.line = self.listener.memo.line(data[:at])
                 except Malformed as error:
@@ -218,10 +222,10 @@ class Connection(asyncio.Protocol):
             return True
         if state == BUSY:
             self._half_closed = True
-            self._close = True
-            if not self._body_done:
-                self._fail_body("the client closed before the end of the body")
-                self.abort("request body cut short")
+            if not self._buf:
+                self._close = True
+            if not self._body_done and not self._buf:
+                self._cut_short()
                 return False
             return True
         return False
@@ -251,6 +255,9 @@ class Connection(asyncio.Protocol):
         self.writable = False
         self._stuck_at = self.transport.get_write_buffer_size()
         self.due = now() + self.listener.limits.write_timeout
+        if self._body_done and self._state == BUSY:
+            # what would be answered waits, too: responses must not pile up for a client that only asks
+            self._pause_reading()
         if self.source is not None:
             self.source.pause()
 
@@ -260,25 +267,30 @@ class Connection(asyncio.Protocol):
         self._stuck_at = -1
         if self.source is not None:
             self.source.resume()
+        if self._state == IDLE and not self._ending:
+            self._turn()
+        elif self._state == BUSY and self._body_done and len(self._buf) < READ_AHEAD:
+            self._resume_reading()
 
     def expire(self, now: float) -> None:
         """The sweep's call: `due` has passed."""
         state, limits = self._state, self.listener.limits
-        if state in (LINGER, CLOSED):
-            self.abort("lingered long enough")
-        elif self._stuck_at >= 0:
-            waiting = self.transport.get_write_buffer_size()
-            if waiting < self._stuck_at:
+        waiting = self.transport.get_write_buffer_size() if self.transport is not GONE else 0
+        if self._stuck_at >= 0 or (waiting and (self._ending or state in (LINGER, IDLE))):
+            # first what was written: neither an end nor the next request may cut it short while the client reads
+            if self._stuck_at < 0 or waiting < self._stuck_at:
                 self._stuck_at = waiting
                 self.due = now + limits.write_timeout
             else:
                 self.listener.refused(Refusal.WRITE_TIMEOUT, self.peer, 0)
                 self.abort("the client does not read")
+        elif state in (LINGER, CLOSED) or self._ending:
+            self.abort("lingered long enough")
         elif state == IDLE:
             if self._buf:
                 self._refuse(Refusal.HEADER_TIMEOUT, 408)
             else:
-                self.transport.close()
+                self._end(now)
         elif state == PROXY:
             self.listener.refused(Refusal.PROXY_HEADER, self.peer, 0)
             self.abort("no PROXY header")
@@ -340,10 +352,10 @@ class Connection(asyncio.Protocol):
             self.listener.leave(self.peer)
             self.peer = parsed.source[0]
             self.trusted = False
-            why = self.listener.admit(self.peer)
+            why = self.listener.admit_client(self.peer)
             if why is not None:
                 self.admitted = False
-                self._refuse(why, 503 if why is Refusal.TOO_MANY else 429)
+                self._refuse(why, 429)
                 return
         self.home = self.place = self.listener.place_of(self.peer)
         self._state = IDLE
@@ -357,7 +369,7 @@ class Connection(asyncio.Protocol):
             return
         self._pumping = True
         try:
-            while self._state == IDLE and self._buf and self._parse():
+            while self._state == IDLE and self._buf and self.writable and self._parse():
                 self._begin(instant)
         except Malformed as error:
             self._malformed(error)
@@ -387,7 +399,8 @@ class Connection(asyncio.Protocol):
         block, volatile = memo.block(head[at:end], line.version)
         del buf[: end + 4]
         if len(head) - at <= REMEMBERED:
-            self._last_raw = head[at:]
+            # with the last digit of the version: the same lines mean something else in HTTP/1.0
+            self._last_raw = head[at - 1 :]
             self._last_block = block
             self._last_volatile = volatile
         else:
@@ -422,7 +435,10 @@ class Connection(asyncio.Protocol):
         self._responded = False
         self.explain = False
         self._close = (
-            block.close or self.served >= listener.most_requests or listener.draining or self._half_closed
+            block.close
+            or self.served >= listener.most_requests
+            or listener.draining
+            or (self._half_closed and not self._buf)
         )
         if length:
             self._begin_body(length, instant)
@@ -624,7 +640,14 @@ class Connection(asyncio.Protocol):
             self._buf.clear()
             self._take_body(data)
         if not self._body_done:
-            self._resume_reading()
+            if self._half_closed:
+                self._cut_short()
+            else:
+                self._resume_reading()
+
+    def _cut_short(self) -> None:
+        self._fail_body("the client closed before the end of the body")
+        self.abort("request body cut short")
 
     def pause_body(self) -> None:
         """Stop delivering the body."""
@@ -656,17 +679,14 @@ class Connection(asyncio.Protocol):
 
     def tunnel_end(self) -> None:
         """Half-close toward the client."""
-        if self._state == TUNNEL:
-            if self._half_closed:
-                self.transport.close()
-            elif self.transport.can_write_eof():
-                self.transport.write_eof()
+        if self._state == TUNNEL and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def close_tunnel(self) -> None:
         """The other side is gone: close once what was written has been sent."""
         if self._state == TUNNEL:
             self.source = None
-            self.transport.close()
+            self._end(now())
 
     def pause_tunnel(self) -> None:
         """The other side of the tunnel is full."""
@@ -681,7 +701,21 @@ class Connection(asyncio.Protocol):
         if self._state != CLOSED:
             self._fail_body(reason)
             if self.transport is not GONE:
+                if self.status and self._left_out is None and not self._chunked_out:
+                    # the end of the connection would be the end of the body: only a reset says that it was cut
+                    self._reset_on_close()
                 self.transport.abort()
+
+    def _reset_on_close(self) -> None:
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _end(self, instant: float) -> None:
+        """Close once what was written has been sent, which may not take for ever."""
+        self._ending = True
+        self.due = instant + self.listener.limits.write_timeout
+        self.transport.close()
 
     def close_when_idle(self) -> None:
         """Drain: close now if nothing is under way, else after the response at hand."""
@@ -709,6 +743,9 @@ class Connection(asyncio.Protocol):
             self.receive(discard)
         else:
             cast(BodySink, previous).body_failed("answered before the body was read")
+            self._body_since = now()
+            self._body_seen = 0
+            self.due = self._body_since + self.listener.limits.body_grace
             self._resume_reading()
 
     def _turn(self) -> None:
@@ -720,6 +757,11 @@ class Connection(asyncio.Protocol):
         instant = now()
         self._state = IDLE
         self._body_done = True
+        if not self.writable:
+            # what would be answered waits, too: responses must not pile up for a client that asks and never reads
+            self.due = instant + self.listener.limits.write_timeout
+            self._pause_reading()
+            return
         self.due = instant + self.listener.limits.idle_timeout
         if self._buf:
             # not from within this call: whoever ended the response may still read what the exchange says of it
@@ -727,14 +769,19 @@ class Connection(asyncio.Protocol):
             if not self._pumping:
                 asyncio.get_running_loop().call_soon(self._pump_again)
                 return
-        if len(self._buf) < READ_AHEAD:
-            self._resume_reading()
+        self._read_on(instant)
 
     def _pump_again(self) -> None:
-        if self._state == IDLE:
-            self._pump(now())
-            if len(self._buf) < READ_AHEAD:
-                self._resume_reading()
+        if self._state == IDLE and self.writable:
+            instant = now()
+            self._pump(instant)
+            self._read_on(instant)
+
+    def _read_on(self, instant: float) -> None:
+        if self._state == IDLE and self._half_closed and not self._pumping and self.writable:
+            self._end(instant)
+        elif self.writable and len(self._buf) < READ_AHEAD and (self._body_done or self._sink is None):
+            self._resume_reading()
 
     def _linger(self) -> None:
         """Send FIN, then read and drop until the client closes, so that no reset overtakes the response."""
@@ -743,7 +790,7 @@ class Connection(asyncio.Protocol):
         self._state = LINGER
         self._buf.clear()
         if self._half_closed or not self.transport.can_write_eof():
-            self.transport.close()
+            self._end(now())
             return
         self.due = now() + LINGER_SECONDS
         self._resume_reading()
