@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for a backend's 100 (Continue) before the body is sent anyway (curl waits 1 s).
 EXPECT_TIMEOUT = 1.0
+#: The line by which a request asks for an upgrade. We write it ourselves, so its spelling is known.
+UPGRADE = b"\r\nConnection: Upgrade\r\n"
 
 
 class OutRequest:
@@ -405,7 +407,17 @@ class Forward:
         return self.request.idempotent and (not self._body_started or self._kept is not None)
 
     def response_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...]) -> None:
-        """101."""
+        """101: a tunnel, if the request asked for one. If not, whatever follows would reach the client as if it were
+        the answer to its next request."""
+        if UPGRADE not in self.request.head:
+            upstream = self.upstream
+            if upstream is not None:
+                upstream.abort()
+            self._drop_backend(failed=True)
+            self._retry_or_fail(
+                Reason.RESPONSE_FAILED, "101 to a request that asked for no upgrade", sent=True
+            )
+            return
         self.headed = True
         self.head_at = now()
         self.sink.forward_upgraded(block, volatile, self)

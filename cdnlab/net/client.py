@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from cdnlab.net.clock import now
 from cdnlab.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, last_chunk
 from cdnlab.wire.errors import Malformed
+from cdnlab.wire.fields import hop_by_hop
 from cdnlab.wire.response import ResponseMemo
 
 if TYPE_CHECKING:
@@ -91,6 +92,18 @@ class ResponseSink(Protocol):
 
     def upstream_ready(self) -> None:
         """There is room again."""
+
+
+def interim_head(block: ResponseBlock, volatile: tuple[Field, ...]) -> bytes:
+    """A 1xx as it is passed on, blank line included: without framing, which it must not have (RFC 9110 §8.6), and
+    without what is for this hop only."""
+    dropped = hop_by_hop(block.connection)
+    lines = [b"HTTP/1.1 %d %b" % (block.status, block.reason)]
+    for line, (name, _) in zip(block.lines, block.fields, strict=True):
+        if name not in dropped and name != b"content-length" and not name.startswith(b"cdnlab-"):
+            lines.append(line)
+    lines += [name + b": " + value for name, value in volatile]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class Upstream(asyncio.Protocol):
@@ -213,6 +226,8 @@ class Upstream(asyncio.Protocol):
             self._fail(Broken.TIMEOUT, f"no data for {self._timeout:g} s")
         elif self._state == IDLE:
             self._discard()
+        elif self._state == CLOSED:
+            self.transport.abort()
         else:
             self.due = now + self._timeout
 
@@ -271,6 +286,14 @@ class Upstream(asyncio.Protocol):
             self.due = now() + self._timeout
             self.transport.resume_reading()
 
+    def close_tunnel(self) -> None:
+        """Close once what was written has been sent, which may not take for ever; the sink is not called again."""
+        self._sink = None
+        if self._state == TUNNEL:
+            self._state = CLOSED
+            self.due = now() + self._timeout
+            self.transport.close()
+
     def abort(self) -> None:
         """Give the exchange up; the sink is not called again."""
         self._sink = None
@@ -291,7 +314,7 @@ class Upstream(asyncio.Protocol):
             self._fail(Broken.MALFORMED, error.text)
             return
         if block.bodiless and block.status < 200:
-            self._take_interim(block, volatile, data[: end + 4], data[end + 4 :])
+            self._take_interim(block, volatile, data[end + 4 :])
             return
         # RFC 9112 §6.3; wire's body_framing in place
         length = 0 if block.bodiless or self._method == b"HEAD" else block.length
@@ -307,6 +330,8 @@ class Upstream(asyncio.Protocol):
             return
         self._state = BODY
         self._left = length
+        if self._request_done:
+            self.due = now() + self._timeout
         self._decoder = ChunkedDecoder(502) if length == -1 else None
         sink.response_head(block, volatile, length, None)
         if rest and self._state == BODY:
@@ -320,9 +345,7 @@ class Upstream(asyncio.Protocol):
         else:
             self._buf = data
 
-    def _take_interim(
-        self, block: ResponseBlock, volatile: tuple[Field, ...], raw: bytes, rest: bytes
-    ) -> None:
+    def _take_interim(self, block: ResponseBlock, volatile: tuple[Field, ...], rest: bytes) -> None:
         sink = cast("ResponseSink", self._sink)
         if block.status == 101:
             self._state = TUNNEL
@@ -332,7 +355,17 @@ class Upstream(asyncio.Protocol):
             if rest and self._state == TUNNEL:
                 cast("ResponseSink", self._sink).tunnel_data(rest)
             return
-        sink.response_interim(raw, block.status)
+        sink.response_interim(interim_head(block, volatile), block.status)
+        end = rest.find(b"\r\n\r\n")
+        # those that follow at once: in a loop, since thousands of them must not be as many frames
+        while end >= 0 and rest[9:10] == b"1" and rest[9:12] != b"101" and self._state == WAITING:
+            try:
+                block, volatile = self._memo.head(rest[:end])
+            except Malformed:
+                break
+            sink.response_interim(interim_head(block, volatile), block.status)
+            rest = rest[end + 4 :]
+            end = rest.find(b"\r\n\r\n")
         if rest and self._state == WAITING:
             self._take_head(rest)
 
