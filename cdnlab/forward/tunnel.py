@@ -24,6 +24,7 @@ class Tunnel:
 
     __slots__ = (
         "_done",
+        "_ends",
         "due",
         "exchange",
         "forward",
@@ -51,6 +52,7 @@ class Tunnel:
         self.due = now() + idle
         self.sweep = forward.owner.connector.sweep
         self._done = False
+        self._ends = 0
 
     def join(self, head: bytes) -> None:
         """Send the 101 `head` (no blank line) to the client and carry bytes from now on."""
@@ -77,6 +79,13 @@ class Tunnel:
     def tunnel_end(self) -> None:
         """The upstream sends no more."""
         self.exchange.tunnel_end()
+        self.ended()
+
+    def ended(self) -> None:
+        """One of the two directions has come to its end; after both there is nothing left to carry."""
+        self._ends += 1
+        if self._ends == 2:
+            self._over("both sides have ended", client=True)
 
     def response_failed(self, why: Broken, detail: str) -> None:
         """The upstream's connection is gone."""
@@ -134,7 +143,7 @@ class Tunnel:
         self.sweep.members.discard(self)
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
-            upstream.abort()
+            upstream.close_tunnel()
         self.forward.ended()
         if client:
             cast(Any, self.exchange).close_tunnel()
@@ -161,3 +170,4 @@ class _TowardUpstream:
         """The client sends no more."""
         if self.tunnel.upstream is not None:
             self.tunnel.upstream.end_tunnel()
+        self.tunnel.ended()

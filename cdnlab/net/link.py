@@ -181,7 +181,7 @@ class Link(asyncio.Protocol):
             arrival = self._in.next_due
             if arrival is not None and (due is None or arrival < due):
                 due = arrival
-        if self._lost is not None and (due is None or self._lost[0] < due):
+        if self._lost is not None and self._all_arrived and (due is None or self._lost[0] < due):
             due = self._lost[0]
         if due is None:
             return
@@ -191,6 +191,11 @@ class Link(asyncio.Protocol):
                 return
             self._timer.cancel()
         self._timer = self._loop.call_later(when, self._tick)
+
+    @property
+    def _all_arrived(self) -> bool:
+        """Whether nothing is on its way to `inner` any more, or it does not want it."""
+        return self._closing or not (self._in.queued or self._held)
 
     def _tick(self) -> None:
         self._timer = None
@@ -202,7 +207,7 @@ class Link(asyncio.Protocol):
             self._send_due(instant)
         self._deliver_due(instant)
         lost = self._lost
-        if lost is not None and lost[0] <= instant and (self._closing or not (self._in.queued or self._held)):
+        if lost is not None and lost[0] <= instant and self._all_arrived:
             self._finish(lost[1])
             return
         self._arm()
@@ -291,10 +296,10 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once what was written has been sent."""
-        if self._closing or self.real is GONE:
+        if self._closing:
             return
         self._closing = True
-        if self._out.queued or self._out.next_due is not None:
+        if self.real is GONE or self._out.queued or self._out.next_due is not None:
             self._arm()
         else:
             self.real.close()
@@ -304,6 +309,8 @@ class Link(asyncio.Protocol):
         self._closing = True
         if self.real is not GONE:
             self.real.abort()
+        else:
+            self._arm()
 
     def get_write_buffer_size(self) -> int:
         """Bytes on their way that have not arrived."""
