@@ -227,6 +227,9 @@ class Lab:
             "page": page_url(self._topology),
             "distance": self._topology.distance.enabled,
             "command": command(self._state, ""),
+            "places": [
+                {"code": code, "city": place.city} for code, place in self._topology.all_places.items()
+            ],
             "vips": [{"name": name, "address": host, "port": port} for name, (host, port) in vips],
         }
 
