@@ -504,6 +504,8 @@ class Connection(asyncio.Protocol):
         self._decoder = None
         if rest:
             self._buf[:0] = rest
+        if self._half_closed and not self._buf:
+            self._close = True
         sink, self._sink = self._sink, None
         if sink is not None and self._state == BUSY:
             cast(BodySink, sink).body_end(trailers)
