@@ -30,7 +30,8 @@ async def test_chunks_are_framed_anew_and_never_relayed() -> None:
 
 
 async def test_trailers_of_a_response_are_passed_on() -> None:
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2;q\r\nok\r\n0\r\nX-Sum: 7\r\nAge: 1\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+    answer = head + b"2;q\r\nok\r\n0\r\nX-Sum: 7\r\nAge: 1\r\n\r\n"
     async with Origin(saying(answer, OK)) as origin, balancer(origin) as lb, await lb.client() as client:
         response = await client.get()
         assert (response.body, response.trailers) == (b"ok", [(b"x-sum", b"7")])
