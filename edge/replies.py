@@ -241,6 +241,8 @@ class Replies:
         seconds = now() - reader.started
         tally = (self._by_place.get(reader.place) or self._other)[POSITION[result]]
         tally.add(seconds, reader.sent)
+        if status >= 500 and result is not Result.ERROR:
+            self.tallies.failed += 1
         peer = reader.peer
         if reader.trusted:
             peer = client_address(peer, True, reader.field(b"x-forwarded-for"), self.settings.trusted)

@@ -21,6 +21,7 @@ from cdnlab.forward.upstreams import (
     make_prober,
 )
 from cdnlab.net import tasks
+from cdnlab.net.clock import now
 from cdnlab.net.listener import Listener, quiet
 from cdnlab.net.timers import Sweep
 from cdnlab.node.metrics import Family, Tallies, family
@@ -32,6 +33,9 @@ from lb.http_proxy import HttpProxy
 from lb.routes import Routes
 from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, TRANSITIONS
 from lb.vip import Vip, inherited, open_own
+
+#: How often a balancer that starts looks whether a VIP is held.
+LOOK = 0.01
 
 #: Share of a lease by which each further balancer of the topology begins later, so that the first one written is the
 #: first to hold a VIP (VRRP's skew time does the same by priority, RFC 9568 §6.1).
@@ -81,6 +85,7 @@ class Balancer:
             sock = open_own(*topology.vip_address(spec)) if descriptor is None else inherited(descriptor)
             vip.add(sock, listener, listener.abort_all)
             await self._take_part(vip, shared=descriptor is not None)
+        await self._until_held(2 * topology.failover.lease)
 
     async def _take_part(self, vip: Vip, *, shared: bool) -> None:
         """A VIP whose sockets others have, too, is held by lease; any other is ours alone."""
@@ -106,6 +111,13 @@ class Balancer:
     async def _fail_over(failover: Failover, skew: float) -> None:
         await asyncio.sleep(skew)
         await failover.run()
+
+    async def _until_held(self, seconds: float) -> None:
+        """Ready means that somebody answers under the VIPs; not for ever, since the store may be away."""
+        deadline = now() + seconds
+        # only at the start: a callback for this would outlive its use
+        while now() < deadline and not all(each.held for each in self.failovers):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
 
     async def drain(self, deadline: float) -> None:
         """Hand the VIPs over, then finish what runs."""

@@ -210,6 +210,11 @@ class Failover:
             await self._do(self.machine.stop(self.clock()))
         self._stopped.set()
 
+    @property
+    def held(self) -> bool:
+        """Whether somebody is known to hold the VIP."""
+        return self.machine.state is State.ACTIVE or bool(self.lease.holder)
+
     def status(self) -> dict[str, Any]:
         """This VIP's member of "vips" in /status; `since` is seconds ago."""
         machine = self.machine

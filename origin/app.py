@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from cdnlab.net import clock
+from cdnlab.node.health_answer import ALIVE_PATH
 from cdnlab.node.health_answer import answer as health_answer
 from cdnlab.node.metrics import Family
 from cdnlab.node.node import Node
@@ -25,6 +26,7 @@ from origin.items_shelf import Shelf
 from origin.metrics import ABORTED, Counts
 from origin.site_http import SiteHttp
 
+ALIVE = ALIVE_PATH.decode()
 KEEP_ALIVE = 75.0  # seconds; longer than the 50 s that our tiers keep an idle connection, so that they end it
 BACKLOG = 1024
 SERVER = "cdnlab-origin"
@@ -108,7 +110,7 @@ class OriginApp:
         readable: tuple[tuple[str, Handler], ...] = (
             ("/files/{name}", files.download),
             ("/healthz", self._healthz),
-            ("/.well-known/cdnlab/alive", self._alive),
+            (ALIVE, self._alive),
             *self.site.routes(),
         )
         application.router.add_routes([web.route("*", path, handler) for path, handler in everything])
@@ -131,7 +133,8 @@ class OriginApp:
             size = response.body_length if response.prepared else response.content_length or 0
             return response
         finally:
-            self.counts.add(request, status, 0 if request.method == "HEAD" else size, started)
+            if request.path != ALIVE:  # a health check every second would drown what people asked for
+                self.counts.add(request, status, 0 if request.method == "HEAD" else size, started)
             self._running -= 1
             if not self._running:
                 self._idle.set()

@@ -15,7 +15,7 @@ from cdnlab.forward.connect import Connector
 from cdnlab.forward.exchange import Forwarder
 from cdnlab.forward.explain import MARK_FIELD, check
 from cdnlab.forward.probe import Prober
-from cdnlab.net.clock import wall
+from cdnlab.net.clock import now, wall
 from cdnlab.net.listener import Holder, Listener
 from cdnlab.net.timers import Sweep
 from cdnlab.node.health_answer import answer as health_answer
@@ -192,6 +192,7 @@ def _remember_refusals(node: Node) -> Callable[[str, int, str], None]:
 def backend_rows(pool: Pool) -> list[dict[str, Any]]:
     """The pool's backends for /status. No address: names are what people and strangers may read."""
     rows = []
+    since_boot = wall() - now()
     for backend in pool.backends:
         health = backend.health
         rows.append(
@@ -202,6 +203,7 @@ def backend_rows(pool: Pool) -> list[dict[str, Any]]:
                 "state": "draining" if backend.draining else str(health.state),
                 "usable": backend.usable,
                 "reason": health.detail or backend.reason().sentence,
+                "since": round(since_boot + health.since, 3) if health.since else None,
                 "live": backend.live,
                 "served": backend.served,
                 "failures": backend.failures,

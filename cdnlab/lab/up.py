@@ -188,6 +188,8 @@ class Lab:
         return FAILED if supervisor.failed else 0
 
     async def _start(self, supervisor: Any, control: Any) -> None:
+        from lb.failover_lease import seed
+
         nodes = [name for name in supervisor.children if name != embedded_store.NAME]
         embedded = len(nodes) < len(supervisor.children)
         if embedded:
@@ -200,9 +202,16 @@ class Lab:
             ) from error
         if embedded:
             await supervisor.until_store_answers()
-        for name in nodes:
-            supervisor.begin(name)
-        await supervisor.until_ready(nodes)
+            # this store is new, so nobody has ever held a VIP and nobody need wait for an old holder's deadline
+            embedded_store.write(
+                self._state.store_socket, [seed(self._topology.name, vip.name) for vip in self._topology.vips]
+            )
+        # what clients reach goes last: a request that waits in the VIP's queue is better served than one refused
+        balancers = self._topology.tier("lb")
+        for together in ([name for name in nodes if name not in balancers], [*balancers]):
+            for name in together:
+                supervisor.begin(name)
+            await supervisor.until_ready(together)
         seconds = time.monotonic() - self._started
         tell(welcome(self._topology, self._state, seconds, detached=self._front is not None))
         supervisor.events.listeners.append(_print_event)

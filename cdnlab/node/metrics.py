@@ -65,7 +65,7 @@ class Tallies:
     `errors` and `hits` name the results that /status counts as such; a tier without a cache has no hits.
     """
 
-    __slots__ = ("by_place", "errors", "hits", "places", "results")
+    __slots__ = ("by_place", "errors", "failed", "hits", "places", "results")
 
     def __init__(
         self,
@@ -80,6 +80,8 @@ class Tallies:
         self.errors = self._indices(errors)
         self.hits = self._indices(hits)
         self.by_place = {place: [Tally() for _ in self.results] for place in self.places}
+        self.failed = 0
+        """Errors under a result that is none by itself, such as a 503 of the origin that was passed on."""
 
     def _indices(self, names: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.results.index(str(name)) for name in names)

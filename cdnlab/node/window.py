@@ -31,7 +31,7 @@ def totals(tallies: Tallies, now: float) -> Totals:
     return Totals(
         now,
         sum(tally.count for tallied in lists for tally in tallied),
-        sum(tallied[index].count for tallied in lists for index in tallies.errors),
+        tallies.failed + sum(tallied[index].count for tallied in lists for index in tallies.errors),
         sum(tallied[index].count for tallied in lists for index in tallies.hits),
         tuple(map(sum, zip(*(tally.buckets for tallied in lists for tally in tallied), strict=True))),
     )

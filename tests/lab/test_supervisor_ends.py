@@ -87,7 +87,7 @@ def all_but_one_ready(running: RunningLab) -> list[int]:
 
 
 def test_ctrl_c_during_the_start_leaves_nothing() -> None:
-    with lab(STUB_HANGS="edge-fra") as running:
+    with lab(STUB_HANGS="lb-b") as running:
         pids = all_but_one_ready(running)
         os.kill(running.process.pid, signal.SIGINT)
         assert running.process.wait(10) == 1
@@ -99,7 +99,7 @@ def test_ctrl_c_during_the_start_leaves_nothing() -> None:
 def test_the_end_of_the_one_in_front_is_the_end_of_a_detached_start(
     number: signal.Signals, code: int
 ) -> None:
-    with lab("-d", STUB_HANGS="edge-fra") as running:
+    with lab("-d", STUB_HANGS="lb-b") as running:
         pids = all_but_one_ready(running)
         assert len(pids) == 2 + 1 + 1 + 5
         os.kill(running.process.pid, number)
