@@ -136,7 +136,7 @@ class Bench:
 
 def _complaints(row: Row, load: Load, busy: float, own: float, behind: float) -> Iterator[str]:
     if busy < BUSY:
-        yield f"its core was only {busy:.0%} busy"
+        yield f"its core was only {busy:.1%} busy"
     elif own < busy - _FOREIGN:
         yield f"others took {busy - own:.0%} of its core"
     if load.failed:

@@ -1,0 +1,61 @@
+# Needs make and Python 3.11 or newer with its venv module; no root. Everything else goes into .venv, once.
+#
+#   make            the environment, for bin/cdnlab
+#   make up         the whole network; ARGS="--origin http://127.0.0.1:3000" and other words of `cdnlab up`
+#   make test       every test that needs nothing beyond PyPI; ARGS="tests/wire -k chunked" for some of them
+#   make check      style, types and import contracts
+#   make bench      cost per request beside the peers that are installed; BENCH_ROWS="edge-1k l7-1k" for some rows
+
+PYTHON ?= python3
+ARGS ?=
+WORKERS ?= 2
+BENCH_SECONDS ?= 4
+BENCH_ROUNDS ?= 3
+BENCH_ROWS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
+RUNTIME := $(VENV)/.runtime-installed
+DEVELOPMENT := $(VENV)/.development-installed
+
+.PHONY: venv install up test check bench
+.DELETE_ON_ERROR:
+
+venv: $(RUNTIME)
+	@echo "$(VENV) is ready: bin/cdnlab up"
+
+install: $(DEVELOPMENT)
+	@echo "$(VENV) is ready: make test"
+
+up: $(RUNTIME)
+	@bin/cdnlab up $(ARGS)
+
+test: $(DEVELOPMENT)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not peers" $(ARGS)
+
+check: $(DEVELOPMENT)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(RUNTIME)
+	@$(BIN)/python -m bench --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) $(addprefix --row ,$(BENCH_ROWS)) $(ARGS)
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "make: there is no $(PYTHON): apt-get install python3 python3-venv, or make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$("$(PYTHON)" -V 2>&1): make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) has no venv module: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) …"
+	@"$(PYTHON)" -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what cdnlab runs with into $(VENV) …"
+	@$(PIP) -e .
+	@touch $@
+
+$(DEVELOPMENT): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what cdnlab runs and is tested with into $(VENV) …"
+	@$(PIP) -e ".[dev]"
+	@touch $@ $(RUNTIME)
