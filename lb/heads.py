@@ -27,7 +27,7 @@ _SPELLING = {
 class RequestPlan:
     """What one request block becomes."""
 
-    __slots__ = ("chain", "claims", "loops", "middle", "upgrade")
+    __slots__ = ("chain", "claims", "loops", "middle", "ours", "upgrade")
 
     def __init__(
         self,
@@ -39,8 +39,11 @@ class RequestPlan:
         may_choose: bool,
         origin_host: bytes | None,
         proto: bytes,
+        ours: bool,
     ) -> None:
-        """`origin_host` replaces the host (which then travels in X-Forwarded-Host); `proto` is X-Forwarded-Proto."""
+        """`origin_host` replaces the host (which then travels in X-Forwarded-Host); `proto` is X-Forwarded-Proto;
+        `ours`: the backends are this network's own nodes, which are told more than strangers."""
+        self.ours = ours
         self.claims: Claims = claims(block.index, host, places, may_choose)
         self.loops = trail.loops(block.index)
         self.upgrade = block.upgrade is not None and block.length == 0 and not _to_http2(block.upgrade)

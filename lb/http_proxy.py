@@ -48,13 +48,14 @@ _BY_STATUS = {502: Outcome.UNREACHABLE, 503: Outcome.NO_BACKEND, 504: Outcome.TI
 class Standing:
     """What one connection's requests from one place have in common."""
 
-    __slots__ = ("lines", "place", "place_line", "tallies")
+    __slots__ = ("lines", "peer_line", "place", "place_line", "tallies")
 
     def __init__(self, peer: str, place: str, tallies: list[Tally]) -> None:
         self.place = place
         self.tallies = tallies
         self.place_line = b"Cdnlab-Place: %b\r\n" % place.encode()
-        self.lines = b"X-Forwarded-For: %b\r\n" % peer.encode() + self.place_line
+        self.peer_line = b"X-Forwarded-For: %b\r\n" % peer.encode()
+        self.lines = self.peer_line + self.place_line
 
 
 class HttpProxy:
@@ -93,6 +94,11 @@ class HttpProxy:
             for name, pool in topology.pools.items()
             if pool.forwarded_proto
         }
+        self._ours = frozenset(
+            name
+            for name, forwarder in forwarders.items()
+            if all(backend.ours for backend in forwarder.pool.backends)
+        )
         self._one_pool = len(forwarders) == 1
         """Whether what a block becomes depends on nothing but the block, so that it can be remembered with it."""
         self._only = routes.only
@@ -136,6 +142,7 @@ class HttpProxy:
             self._may_choose,
             self._hosts.get(pool),
             self._protos.get(pool, scheme),
+            pool in self._ours,
         )
 
     def _standing(self, exchange: Exchange, place: str) -> Standing:
@@ -152,7 +159,7 @@ class HttpProxy:
         standing = exchange.tag
         if standing is None or standing.place != place:
             standing = self._standing(exchange, place)
-        lines = standing.lines
+        lines = standing.lines if plan.ours else standing.peer_line
         request_id = traceparent = b""
         others = b""
         if volatile:
@@ -164,7 +171,10 @@ class HttpProxy:
                     if good_traceparent(value):
                         traceparent = value
                 elif name == b"x-forwarded-for" and exchange.trusted:
-                    lines = self._chained(exchange, place, volatile)
+                    chain = forwarded_for(exchange.peer, True, volatile)
+                    lines = b"X-Forwarded-For: %b\r\n" % chain
+                    if plan.ours:
+                        lines += standing.place_line
             others = volatile_lines(volatile)
         ids = self.ids
         request_id = request_id or ids.request_id()
@@ -183,7 +193,7 @@ class HttpProxy:
                 traceparent or ids.traceparent(),
                 b"\r\n",
                 others,
-                _mark_line(volatile) if exchange.explain else b"",
+                _mark_line(volatile) if exchange.explain and plan.ours else b"",
                 b"\r\n",
             )
         )
@@ -207,10 +217,6 @@ class HttpProxy:
         exchange.source = proxied
         proxied.forward = forward
         forward.begin()
-
-    def _chained(self, exchange: Exchange, place: str, volatile: tuple[Field, ...]) -> bytes:
-        chain = forwarded_for(exchange.peer, True, volatile)
-        return b"X-Forwarded-For: %b\r\nCdnlab-Place: %b\r\n" % (chain, place.encode())
 
     # -- answers of our own ---------------------------------------------------------------------------------------
 
