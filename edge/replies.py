@@ -14,6 +14,7 @@ from cdnlab.forward.client import client_address
 from cdnlab.forward.explain import Hop, hop_member
 from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
+from cdnlab.net.exchange import UNCOPIED
 from edge import answer, cache_status, conditional
 from edge.freshness import Verdict
 from edge.ranges import Unsatisfiable, single
@@ -81,7 +82,8 @@ class Replies:
         self, reader: Reader, stored: StoredObject, instant: float, status_line: bytes, backend: str = ""
     ) -> None:
         facts, x = reader.facts, reader.x
-        status, body = stored.status, stored.body
+        status = stored.status
+        body: bytes | memoryview = stored.body
         head = answer.from_store(stored, instant, status_line)
         if status == 200:
             if reader.conditional and self._unchanged(reader, stored):
@@ -113,7 +115,9 @@ class Replies:
             wall=wall(),
         )
 
-    def _part(self, facts: RequestFacts, stored: StoredObject, head: bytes) -> tuple[int, bytes, bytes]:
+    def _part(
+        self, facts: RequestFacts, stored: StoredObject, head: bytes
+    ) -> tuple[int, bytes, bytes | memoryview]:
         """(status, head, body) for a request with Range on a complete 200."""
         size = len(stored.body)
         if facts.range is None or not conditional.range_applies(
@@ -131,7 +135,10 @@ class Replies:
             return own_answer(self.settings.node, 416, f"the body has {size} bytes", wall(), extra=said)
         if part is None:
             return 200, head, stored.body
-        return 206, answer.partial(head, *part, size), stored.body[part[0] : part[1]]
+        start, end = part
+        # a view: readers that dawdle over large parts must not each hold a copy of theirs
+        body = stored.body[start:end] if end - start < UNCOPIED else memoryview(stored.body)[start:end]
+        return 206, answer.partial(head, start, end, size), body
 
     def fetched(
         self,

@@ -12,6 +12,10 @@ from typing import Any, Protocol
 from cdnlab.wire.fields import Field
 from cdnlab.wire.request import RequestBlock, RequestLine
 
+UNCOPIED = 65536
+"""Bytes from which on a whole body is handed to the transport as it is: a copy with its head in front costs more than a
+second buffer, and each client that reads slowly would hold a copy of its own for as long as it likes."""
+
 
 class BodySink(Protocol):
     """Takes a request's body as it arrives."""
@@ -84,7 +88,7 @@ class Exchange(Protocol):
     def field(self, name: bytes) -> bytes | None:
         """The combined value of a field by its lower-case name; None if absent."""
 
-    def answer(self, status: int, head: bytes, body: bytes = b"") -> None:
+    def answer(self, status: int, head: bytes, body: bytes | memoryview = b"") -> None:
         """The whole response at once. `head` is the status line and the fields, each line ended by CRLF, with
         Content-Length and without the blank line. The body is not sent where the method or status has none."""
 

@@ -31,7 +31,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from cdnlab.net.clock import now
-from cdnlab.net.exchange import BodySink, Source, TunnelSink
+from cdnlab.net.exchange import UNCOPIED, BodySink, Source, TunnelSink
 from cdnlab.net.listener import Refusal
 from cdnlab.wire import proxy_protocol
 from cdnlab.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, last_chunk
@@ -544,7 +544,7 @@ class Connection(asyncio.Protocol):
                 return (b"; " if name == b"cookie" else b", ").join(found)
         return value
 
-    def answer(self, status: int, head: bytes, body: bytes = b"") -> None:
+    def answer(self, status: int, head: bytes, body: bytes | memoryview = b"") -> None:
         """The whole response at once; see `Exchange.answer`."""
         if self._state != BUSY or self.status >= 200:
             return
@@ -554,12 +554,17 @@ class Connection(asyncio.Protocol):
         if not self._body_done and (self.block.expect or self._left_in > DISCARD):
             self._close = True
         self.sent = len(body)
+        large: bytes | memoryview = b""
+        if self.sent >= UNCOPIED:
+            large, body = body, b""
         if self._close:
             self.transport.write(b"".join((head, b"Connection: close\r\n\r\n", body)))
         elif self.line.version == 10:
             self.transport.write(b"".join((head, b"Connection: keep-alive\r\n\r\n", body)))
         else:
             self.transport.write(b"".join((head, b"\r\n", body)))
+        if large:
+            self.transport.write(large)
         if self._body_done and not self._close:
             self.source = None
             self._state = IDLE

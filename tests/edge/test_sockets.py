@@ -388,10 +388,9 @@ def free_port() -> int:
         return port
 
 
-async def test_the_single_edge_from_the_command_line(tmp_path: object) -> None:
-    async def script(talk: Talk) -> None:
-        await talk.answer(200, MINUTE, body=b"from afar")
-
+@contextlib.asynccontextmanager
+async def single(script: Script) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A single edge in its own process: that and its port."""
     origin = Origin(script)
     url, port = await origin.start(), free_port()
     process = await asyncio.create_subprocess_exec(
@@ -402,6 +401,19 @@ async def test_the_single_edge_from_the_command_line(tmp_path: object) -> None:
         assert process.stderr is not None
         while b"ready" not in (line := await asyncio.wait_for(process.stderr.readline(), 20)):
             assert line, "it ended"
+        yield process, port
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+        await origin.stop()
+
+
+async def test_the_single_edge_from_the_command_line() -> None:
+    async def script(talk: Talk) -> None:
+        await talk.answer(200, MINUTE, body=b"from afar")
+
+    async with single(script) as (process, port):
         client = Client(*await asyncio.open_connection("127.0.0.1", port))
         assert (await client.ask("/"))[2] == b"from afar"
         assert "hit" in (await client.ask("/"))[1]["cache-status"]
@@ -409,11 +421,37 @@ async def test_the_single_edge_from_the_command_line(tmp_path: object) -> None:
         process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.communicate(), 20)
         assert process.returncode == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-        await origin.stop()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_slow_readers_of_one_stored_body_do_not_hold_a_copy_each() -> None:
+    body = os.urandom(1 << 20) * 8
+
+    async def script(talk: Talk) -> None:
+        await talk.answer(200, MINUTE, body=body)
+
+    async with single(script) as (process, port):
+        clients = [
+            Client(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 12)) for _ in range(24)
+        ]
+        assert (await clients[0].ask("/"))[2] == body
+        before = resident(process.pid)
+        for client in clients[:12]:
+            await client.send("GET", "/")
+            assert "hit" in (await client.head())[1]["cache-status"]
+        for client in clients[12:]:
+            await client.send("GET", "/", "Range: bytes=1-")
+            assert (await client.head())[0] == 206
+        assert resident(process.pid) - before < 4 * len(body)
+        assert await clients[0].reader.readexactly(len(body)) == body
+        assert await clients[12].reader.readexactly(len(body) - 1) == body[1:]
+        for client in clients:
+            client.close()
 
 
 @pytest.mark.parametrize(
