@@ -37,7 +37,7 @@ from edge.storage_memory import SHARDS, MemoryStorage
 from edge.vary import variant_key
 
 if TYPE_CHECKING:
-    from cdnlab.forward.exchange import Failure, Forwarder
+    from cdnlab.forward.exchange import Forwarder
     from cdnlab.forward.trail import Trail
     from cdnlab.net.exchange import Exchange
     from cdnlab.node.log import Ring
@@ -297,11 +297,6 @@ class Cache:
             prefix = fetch.key[: len(fetch.key) - len(target.canonical)]
             for key in named_keys(facts.index, prefix, target.path):
                 self.invalidate(key)
-
-    def failed(self, reader: Reader, failure: Failure) -> None:
-        """The origin gave no response."""
-        self.fetches[0] += 1
-        self.replies.failed(reader, failure)
 
     def invalidate(self, key: bytes) -> None:
         """What lies under a key is no longer true, and what is being fetched may not be."""

@@ -244,6 +244,7 @@ class Fetch:
     ) -> None:
         """304: the stored response is good, with the fields that the 304 brought (RFC 9111 §4.3.4)."""
         cache = self.cache
+        cache.fetches[304] += 1
         if not speaks_of(facts.etag, old.etag):
             cache.storage.discard(old)
             everybody = self.readers + self.waiters
@@ -263,7 +264,6 @@ class Fetch:
         else:
             cache.not_stored[self.reason] += 1
         self._learn(admission, instant)
-        cache.fetches[304] += 1
         upstream, self._variant = self._forward, variant
         reusable = admission.reusable(instant) and not self._doomed
         readers, waiters = self.readers, self.waiters
@@ -354,6 +354,8 @@ class Fetch:
         readers, waiters = self.readers, self.waiters
         self.readers, self.waiters = [], []
         headed = self.headed
+        if not headed:
+            self.cache.fetches[0] += 1
         if self._storing:
             self.cache.not_stored[NotStored.CUT_SHORT] += 1
         self._retire()
@@ -365,7 +367,7 @@ class Fetch:
                 record(reader, reader.status, Result.ERROR, NotStored.CUT_SHORT, failure.backend)
                 reader.x.abort(failure.reason.sentence)
             else:
-                self.cache.failed(reader, failure)
+                self.cache.replies.failed(reader, failure)
 
     def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
         """101: the two connections are joined, and the fetch is out of the way."""

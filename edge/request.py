@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cdnlab.forward.client import Claims, claims
 from cdnlab.forward.key import key_prefix
+from cdnlab.wire.fields import HOP_BY_HOP, hop_by_hop
 from cdnlab.wire.request import RequestBlock
 from edge.directives import RequestControl, request_control
 from edge.outgoing import Outgoing
@@ -70,4 +71,6 @@ def _bypass(block: RequestBlock) -> NotStored | None:
         return NotStored.UPGRADE
     if b"if-match" in block.index or b"if-unmodified-since" in block.index:
         return NotStored.CONDITION
+    if block.connection and not (hop_by_hop(block.connection) - HOP_BY_HOP).isdisjoint(block.index):
+        return NotStored.HIDDEN
     return None

@@ -29,6 +29,7 @@ class NotStored(StrEnum):
     CONDITION = "condition"
     RANGE = "range"
     UPGRADE = "upgrade"
+    HIDDEN = "hidden-field"
     STATUS = "status"
     PARTIAL = "partial"
     NO_STORE = "no-store"
@@ -59,6 +60,7 @@ _SENTENCES = {
     NotStored.CONDITION: "the request bears If-Match or If-Unmodified-Since, which only the origin can judge",
     NotStored.RANGE: "the request asks for a part, and parts are not combined here",
     NotStored.UPGRADE: "the request asks for another protocol",
+    NotStored.HIDDEN: "the request's Connection field takes away a field that the response may vary by",
     NotStored.STATUS: "the status is not one this cache stores",
     NotStored.PARTIAL: "the response is a part of a representation",
     NotStored.NO_STORE: "the response says Cache-Control: no-store",

@@ -485,6 +485,7 @@ def test_a_failed_fetch_answers_all_who_wait(lab: Lab) -> None:
         assert b"edge-icn" in x.got
         assert b"10.0.0.7" not in x.head + x.got
     assert lab.counts() == {"error": 3}
+    assert lab.cache.fetches[0] == 1, "one request to the origin, however many waited for it"
 
 
 def test_waiters_are_bounded_in_number(monkeypatch: Any) -> None:
@@ -761,6 +762,19 @@ def test_a_body_on_get_passes_uncached(lab: Lab) -> None:
     lab.origin.last.answer(200, MINUTE, body=b"poison")
     assert x.got == b"poison"
     assert lab.ask("/").got == b"hello"
+
+
+def test_a_field_hidden_by_connection_does_not_choose_what_is_stored(lab: Lab) -> None:
+    """The origin never saw RSC, so what it said must not lie where those who do send it will look."""
+    x = lab.ask("/", "RSC: 1", "Connection: keep-alive, RSC")
+    assert "rsc" not in lab.origin.last.head
+    lab.origin.last.answer(200, MINUTE, "Vary: RSC", body=b"the whole page")
+    assert "detail=hidden-field" in x.said
+    lab.ask("/", "RSC: 1")
+    assert lab.origin.last.head["rsc"] == "1"
+    lab.origin.last.answer(200, MINUTE, "Vary: RSC", body=b"a part")
+    assert lab.ask("/", "RSC: 1").got == b"a part"
+    assert "hit" in lab.ask("/", "RSC: 1", "Connection: keep-alive, x-not-sent").said
 
 
 def test_if_match_passes(lab: Lab) -> None:
