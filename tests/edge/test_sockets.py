@@ -203,6 +203,25 @@ async def test_a_large_body_is_not_held_for_a_reader_that_does_not_read(stage: S
     assert it.app.cache.storage.objects == 0  # type: ignore[union-attr]
 
 
+async def test_a_body_in_tiny_chunks_takes_little_more_than_its_size(stage: Stager) -> None:
+    go = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.say(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await talk.say("2\r\nxy\r\n" * 100_000)
+        await go.wait()
+        await talk.say("0\r\n\r\n")
+
+    it = await stage(script)
+    asked = asyncio.ensure_future(it.ask("/"))
+    fetches = it.app.cache.flights._by_key  # type: ignore[union-attr]
+    await until(lambda: any(each._stream.received == 200_000 for (each,) in fetches.values()), "the body")
+    ((fetch,),) = fetches.values()
+    assert len(fetch._stream._pieces) < 1000
+    go.set()
+    assert (await asked)[2] == b"xy" * 100_000
+
+
 async def test_an_origin_that_dies_in_the_middle(stage: Stager) -> None:
     async def script(talk: Talk) -> None:
         await talk.say(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nContent-Length: 100\r\n\r\nhalf")
