@@ -42,7 +42,7 @@ class Answer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are asyncio's in all but the class
-        self.door.transports.add(transport)
+        self.door.transports.add(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(self.door.name.encode() + b"\n")
