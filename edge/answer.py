@@ -23,20 +23,26 @@ Access-Control fields, stay: browsers judge a 304 by them."""
 
 
 def forwarded(
-    facts: ResponseFacts, admission: Admission, length: int | None, trail: Trail, *further: bytes
+    facts: ResponseFacts,
+    admission: Admission,
+    age: int | None,
+    length: int | None,
+    trail: Trail,
+    *further: bytes,
 ) -> bytes:
     """The head of a fetched response on its way to a client; `length` is that of its body, None if unknown.
 
-    Age is passed on where it was received; a response that came straight from its origin has none (RFC 9111 §5.1).
+    `age` is the received one for whoever asked the origin: a response that came straight from there has none (RFC 9111
+    §5.1). Whoever reads along is served from the store that is being filled, so it is the current age.
     """
-    age = b"" if admission.age is None else b"Age: %d\r\n" % admission.age
+    age_line = b"" if age is None else b"Age: %d\r\n" % age
     size = b"" if length is None else b"Content-Length: %d\r\n" % length
     return b"".join(
         (
             facts.start,
             facts.lines,
             b"Date: %b\r\n" % admission.date,
-            age,
+            age_line,
             size,
             trail.response_line(facts.index, facts.version),
             *further,

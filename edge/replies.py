@@ -89,7 +89,7 @@ class Replies:
             if reader.conditional and self._unchanged(reader, stored):
                 status, head, body = 304, answer.not_modified(head), b""
             elif facts.range is not None and reader.line.method == b"GET":
-                status, head, body = self._part(facts, stored, head)
+                status, head, body = self._part(facts, stored, head, status_line)
         reader.sent = 0 if reader.line.method == b"HEAD" else len(body)
         self.record(reader, status, reader.result, "", backend)
         x.answer(status, head, body)
@@ -116,7 +116,7 @@ class Replies:
         )
 
     def _part(
-        self, facts: RequestFacts, stored: StoredObject, head: bytes
+        self, facts: RequestFacts, stored: StoredObject, head: bytes, status_line: bytes
     ) -> tuple[int, bytes, bytes | memoryview]:
         """(status, head, body) for a request with Range on a complete 200."""
         size = len(stored.body)
@@ -131,7 +131,7 @@ class Replies:
         try:
             part = single(facts.range, size)
         except Unsatisfiable:
-            said = b"Content-Range: bytes */%d\r\n" % size
+            said = b"Content-Range: bytes */%d\r\n%b" % (size, status_line)
             return own_answer(self.settings.node, 416, f"the body has {size} bytes", wall(), extra=said)
         if part is None:
             return 200, head, stored.body
@@ -162,7 +162,10 @@ class Replies:
         )
         status_line = cache_status.line(facts.cache_status, member)
         hop = self.hop(reader, admission.arithmetic(instant), reason, forward, facts)
-        return answer.forwarded(facts, admission, length, self.trail, status_line, hop)
+        age = admission.age
+        if reader.result is Result.COLLAPSED:
+            age = max(0, int(instant - admission.born))
+        return answer.forwarded(facts, admission, age, length, self.trail, status_line, hop)
 
     def tunnel(self, reader: Reader, block: ResponseBlock, forward: Forward) -> None:
         """Pass a 101 on and join the two connections; logged when they part."""

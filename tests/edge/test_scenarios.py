@@ -367,6 +367,7 @@ def test_ranges_of_a_stored_object(
     assert body is None or x.got == body
     assert x.fields.get("content-range") == content_range
     assert x.fields["content-length"] == str(len(x.got))
+    assert "; hit; " in x.said
     assert lab.asked == 1
 
 
@@ -440,6 +441,15 @@ def test_waiters_share_one_fetch_and_stream_along(lab: Lab) -> None:
     assert others[0].said == "edge-icn; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed"
     assert lab.counts() == {"miss": 1, "collapsed": 6}
     assert len(lab.flights) == 0
+
+
+def test_whoever_joins_late_is_told_how_old_the_response_is(lab: Lab) -> None:
+    first = lab.ask("/")
+    lab.origin.last.begin(200, MINUTE, "Content-Length: 2")
+    lab.sleep(20)
+    late = lab.ask("/")
+    assert "age" not in first.fields
+    assert late.fields["age"] == "20"
 
 
 def test_waiters_of_an_unstorable_answer_are_released_at_once_and_later_ones_do_not_wait(lab: Lab) -> None:
