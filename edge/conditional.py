@@ -80,12 +80,20 @@ def validators(etag: bytes | None, last_modified: bytes | None) -> bytes:
     return lines
 
 
-def speaks_of(etag_of_304: bytes | None, etag: bytes | None) -> bool:
+def speaks_of(
+    etag_of_304: bytes | None,
+    etag: bytes | None,
+    modified_of_304: bytes | None = None,
+    modified: bytes | None = None,
+) -> bool:
     """Does a 304 select the stored response (RFC 9111 §4.3.4)?
 
-    One object was asked about, so a 304 without an entity tag speaks of it. One with a tag must name it.
+    One object was asked about, so a 304 without a validator speaks of it. One with a tag must name its tag, and one
+    with Last-Modified alone must name its date where that was all we could ask by.
     """
-    return etag_of_304 is None or (etag is not None and opaque(etag_of_304) == opaque(etag))
+    if etag_of_304 is not None:
+        return etag is not None and opaque(etag_of_304) == opaque(etag)
+    return etag is not None or modified_of_304 in (None, modified)
 
 
 def updated(stored: list[Field], fresh: list[Field]) -> list[Field]:

@@ -245,7 +245,7 @@ class Fetch:
         """304: the stored response is good, with the fields that the 304 brought (RFC 9111 §4.3.4)."""
         cache = self.cache
         cache.fetches[304] += 1
-        if not speaks_of(facts.etag, old.etag):
+        if not speaks_of(facts.etag, old.etag, facts.last_modified, old.last_modified):
             cache.storage.discard(old)
             everybody = self.readers + self.waiters
             self.readers, self.waiters = [], []

@@ -260,6 +260,10 @@ def test_which_304_speaks_of_what() -> None:
     assert conditional.speaks_of(b'W/"a"', b'"a"')
     assert not conditional.speaks_of(b'"b"', b'"a"')
     assert not conditional.speaks_of(b'"b"', None)
+    assert conditional.speaks_of(None, None, b"Sun", b"Sun")
+    assert conditional.speaks_of(None, None, None, b"Sun")
+    assert conditional.speaks_of(None, b'"a"', b"Mon", b"Sun"), "it was asked about by its tag"
+    assert not conditional.speaks_of(None, None, b"Mon", b"Sun")
 
 
 def test_the_outgoing_head() -> None:

@@ -171,6 +171,17 @@ def test_a_304_that_names_another_tag_is_not_believed(lab: Lab) -> None:
     assert x.got == b"new"
 
 
+def test_a_304_of_another_date_is_not_believed(lab: Lab) -> None:
+    lab.store("/", MINUTE, "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT", body=b"old")
+    lab.sleep(61)
+    x = lab.ask("/")
+    lab.origin.last.answer(304, "Last-Modified: Mon, 07 Nov 1994 08:49:37 GMT")
+    assert not x.done
+    assert "if-modified-since" not in lab.origin.last.head
+    lab.origin.last.answer(200, MINUTE, body=b"new")
+    assert x.got == b"new"
+
+
 def test_a_304_with_a_cookie_is_for_one_client_only(lab: Lab) -> None:
     lab.store("/", MINUTE, 'ETag: "1"')
     lab.sleep(61)
