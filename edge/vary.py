@@ -14,30 +14,29 @@ _WRITTEN_HERE = frozenset(
     {b"x-forwarded-for", b"x-forwarded-host", b"via", b"cdn-loop", b"connection", b"range"}
 )
 
+_IN_KEY = frozenset({b"host", b"x-forwarded-proto"})
+
 
 def names(value: bytes | None) -> tuple[bytes, ...] | None:
     """Lower-case field names of a Vary value, sorted, each once; () without Vary, None for `*`.
 
-    Host is left out: the key holds it.
+    Host and X-Forwarded-Proto are left out: the key holds what of them is sent on, and a stranger's X-Forwarded-Proto
+    would only push the variants of others out.
     """
     if not value:
         return ()
     found = {member.lower() for member in split_list(value)}
     if b"*" in found:
         return None
-    found.discard(b"host")
-    return tuple(sorted(found))
+    return tuple(sorted(found - _IN_KEY))
 
 
 def written_here(fields: tuple[bytes, ...]) -> bool:
     """Does the response vary by a field that the origin doesn't see as clients send it?
 
     This node writes, or removes, such a field, so that comparing what two clients sent would prove nothing.
-    X-Forwarded-Proto is not among them: the key holds the scheme.
     """
-    return any(
-        name in _WRITTEN_HERE or (name != b"x-forwarded-proto" and never_forwarded(name)) for name in fields
-    )
+    return any(name in _WRITTEN_HERE or never_forwarded(name) for name in fields)
 
 
 def variant_key(fields: tuple[bytes, ...], field: Callable[[bytes], bytes | None]) -> bytes:

@@ -300,6 +300,14 @@ def test_variants_by_a_clients_own_field(lab: Lab) -> None:
     assert lab.ask("/", "Cookie: b", "Accept: x").got == b"b"
 
 
+def test_a_strangers_forwarded_proto_makes_no_variants(lab: Lab) -> None:
+    lab.store("/", MINUTE, "Vary: X-Forwarded-Proto")
+    assert "hit" in lab.ask("/", "X-Forwarded-Proto: whatever").said
+    assert lab.asked == lab.storage.objects == 1
+    lab.ask("/", "X-Forwarded-Proto: https", trusted=True)
+    assert lab.asked == 2, "a trusted peer's is another scheme, and another key"
+
+
 def test_variants_are_capped(lab: Lab) -> None:
     for number in range(10):
         lab.store("/", MINUTE, "Vary: Accept", ask=(f"Accept: {number}",))
