@@ -318,7 +318,8 @@ class Fetch:
         if self.reason is not None:
             self.cache.not_stored[self.reason] += 1
         self.cache.flights.close(self)
-        self.cache.flights.fetch_alone(self.shared_key, now())
+        if self.reason not in _PASSING:
+            self.cache.flights.fetch_alone(self.shared_key, now())
         if self.readers:
             self.pace()
         else:

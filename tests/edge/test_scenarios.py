@@ -684,6 +684,18 @@ def test_arriving_bodies_take_at_most_half_the_memory(monkeypatch: Any) -> None:
     assert lab.cache.not_stored["no-room"] == 1
 
 
+def test_a_body_for_which_there_is_no_room_now_is_still_shared_next_time(monkeypatch: Any) -> None:
+    lab = Lab(monkeypatch, memory=1 << 16)
+    lab.ask("/")
+    lab.origin.last.begin(200, MINUTE)
+    lab.origin.last.data(b"x" * 40_000)
+    lab.origin.last.end()
+    assert lab.storage.objects == 0
+    lab.ask("/")
+    lab.ask("/")
+    assert lab.asked == 2
+
+
 def test_a_whole_response_in_one_piece(lab: Lab) -> None:
     x = lab.ask("/")
     lab.origin.last.answer(200, MINUTE, body=b"hello", whole=True)
