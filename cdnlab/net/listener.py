@@ -109,6 +109,8 @@ class Listener:
         )
         self.scheme = scheme
         self.holder: Holder = holder or Always()
+        self.leased = holder is not None
+        """Whether `holder` may lose the address: then every answer, too, looks at the clock first."""
         self.proxy_protocol = proxy_protocol
         self.alive = alive
         self.explain = explain

@@ -546,7 +546,7 @@ class Connection(asyncio.Protocol):
 
     def answer(self, status: int, head: bytes, body: bytes | memoryview = b"") -> None:
         """The whole response at once; see `Exchange.answer`."""
-        if self._state != BUSY or self.status >= 200:
+        if self._state != BUSY or self.status >= 200 or (self.listener.leased and self._lapsed()):
             return
         self.status = status
         if self.line.method == b"HEAD" or status == 204 or status == 304:
@@ -576,7 +576,7 @@ class Connection(asyncio.Protocol):
 
     def respond(self, status: int, head: bytes, length: int | None) -> None:
         """Begin a response; see `Exchange.respond`."""
-        if self._state != BUSY or self.status >= 200:
+        if self._state != BUSY or self.status >= 200 or (self.listener.leased and self._lapsed()):
             return
         self.status = status
         self._left_out = length
@@ -600,7 +600,7 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Body bytes of the response begun, or the tunnel's bytes."""
         state = self._state
-        if not data or (state != BUSY and state != TUNNEL):
+        if not data or (state != BUSY and state != TUNNEL) or (self.listener.leased and self._lapsed()):
             return
         self.sent += len(data)
         if state == TUNNEL:
@@ -620,7 +620,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self, trailers: tuple[Field, ...] = ()) -> None:
         """The response is complete."""
-        if self._state != BUSY:
+        if self._state != BUSY or (self.listener.leased and self._lapsed()):
             return
         if self._chunked_out:
             self.transport.write(last_chunk(trailers) if trailers else LAST_CHUNK)
@@ -631,7 +631,9 @@ class Connection(asyncio.Protocol):
 
     def interim(self, raw: bytes) -> None:
         """Pass on a whole 1xx head; HTTP/1.0 clients do not know them (RFC 9110 §15.2)."""
-        if self._state == BUSY and not self.status and self.line.version == 11:
+        if self._state != BUSY or self.status or (self.listener.leased and self._lapsed()):
+            return
+        if self.line.version == 11:
             self.transport.write(raw)
 
     def receive(self, sink: BodySink) -> None:
@@ -671,7 +673,7 @@ class Connection(asyncio.Protocol):
 
     def tunnel(self, head: bytes, sink: TunnelSink) -> None:
         """Pass a 101 on, and hand the connection over."""
-        if self._state != BUSY:
+        if self._state != BUSY or (self.listener.leased and self._lapsed()):
             return
         self.status = 101
         self._state = TUNNEL
@@ -712,6 +714,22 @@ class Connection(asyncio.Protocol):
                     # the end of the connection would be the end of the body: only a reset says that it was cut
                     self._reset_on_close()
                 self.transport.abort()
+
+    def _lapsed(self) -> bool:
+        """Whether the address is no longer ours to answer on; then this connection ends without another byte.
+
+        Input was checked when it came, but a freeze may lie between a request and its response, or in a body.
+        """
+        if now() <= self.listener.holder.deadline:
+            return False
+        reason = Refusal.NOT_HOLDER.sentence
+        self.listener.refused(Refusal.NOT_HOLDER, self.peer, 0)
+        source, self.source = self.source, None
+        self.abort(reason)
+        self._state = CLOSED
+        if source is not None:
+            source.client_gone(reason)
+        return True
 
     def _reset_on_close(self) -> None:
         sock = self.transport.get_extra_info("socket")
@@ -809,6 +827,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, why: Refusal, status: int, code: str = "", text: str = "") -> None:
         """Answer with an error of our own and close; nothing that follows on this connection is read as a request."""
         listener = self.listener
+        if listener.leased and self._lapsed():
+            return
         listener.refused(why, self.peer, status, code, text)
         if self._state == BUSY and self.status:
             self.abort(why.sentence)
