@@ -24,12 +24,14 @@ _bits = random.SystemRandom().getrandbits
 class Ids:
     """Makes ids: a random part per process, then a count, so that none repeats and none is guessed far ahead."""
 
-    __slots__ = ("_count", "_prefix", "_random")
+    __slots__ = ("_bits", "_count", "_prefix", "_salt", "_trace")
 
     def __init__(self) -> None:
         self._prefix = os.urandom(5).hex().encode()
+        self._trace = os.urandom(8).hex().encode()
+        self._salt = _bits(63) | 1 << 63
         self._count = _bits(24)
-        self._random = random.Random(_bits(128))
+        self._bits = random.Random(_bits(128)).getrandbits
 
     def request_id(self) -> bytes:
         """A new request id: 18 characters or more."""
@@ -37,9 +39,9 @@ class Ids:
         return b"%b%08x" % (self._prefix, self._count)
 
     def traceparent(self) -> bytes:
-        """A new traceparent. Trace ids need not be secret, only different (§3.2.2.3), so no system call is spent."""
-        bits = self._random.getrandbits
-        return b"00-%032x-%016x-00" % (bits(128) | 1, bits(64) | 1)
+        """A new traceparent, for the request whose id was made last. The right half of the trace id is random, since
+        samplers decide by it (§3.2.2.3); it need not be secret, so no system call is spent."""
+        return b"00-%b%016x-%016x-00" % (self._trace, self._bits(64), self._count ^ self._salt)
 
 
 def good_request_id(value: bytes) -> bool:

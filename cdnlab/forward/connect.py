@@ -64,16 +64,20 @@ class Connector:
     def idle(self, backend: Backend, place: str) -> IdleList:
         """The idle connections to `backend` for requests from `place`; one list for all where distance is off."""
         key = place if self.round_trip is not None and backend.place else ""
+        try:
+            return backend.idle[key]  # type: ignore[index, no-any-return]
+        except (KeyError, TypeError):
+            return self._first_idle(backend, key)
+
+    def _first_idle(self, backend: Backend, key: str) -> IdleList:
         lists = cast("dict[str, IdleList] | None", backend.idle)
         if lists is None:
             lists = backend.idle = {}
-        found = lists.get(key)
-        if found is None:
-            spec = self.spec
-            found = lists[key] = IdleList(
-                keep=spec.idle_timeout, most=spec.idle_per_backend, reuse_unsafe_max=spec.reuse_unsafe_max
-            )
-            self._lists.append(found)
+        spec = self.spec
+        found = lists[key] = IdleList(
+            keep=spec.idle_timeout, most=spec.idle_per_backend, reuse_unsafe_max=spec.reuse_unsafe_max
+        )
+        self._lists.append(found)
         return found
 
     async def connect(self, backend: Backend, place: str) -> Upstream:

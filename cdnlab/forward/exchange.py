@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from cdnlab.forward.connect import ConnectFailed, Connector
+from cdnlab.forward.upload import Upload
 from cdnlab.net.client import Broken, Upstream
 from cdnlab.net.clock import now
 from cdnlab.net.tasks import spawn
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
 
-#: Seconds to wait for a backend's 100 (Continue) before the body is sent anyway (curl waits 1 s).
-EXPECT_TIMEOUT = 1.0
 #: The line by which a request asks for an upgrade. We write it ourselves, so its spelling is known.
 UPGRADE = b"\r\nConnection: Upgrade\r\n"
 
@@ -104,9 +103,9 @@ class Forwarder:
     __slots__ = (
         "budget",
         "connector",
-        "expired",
         "max_retries",
         "pool",
+        "released",
         "replay_bytes",
         "retries",
         "retry_refused",
@@ -115,6 +114,7 @@ class Forwarder:
     def __init__(self, pool: Pool, connector: Connector) -> None:
         spec = connector.spec
         self.pool = pool
+        self.released = pool.algorithm.released
         self.connector = connector
         self.budget = RetryBudget(share=spec.retry_budget)
         self.max_retries = spec.retries
@@ -137,19 +137,11 @@ class Forward:
 
     __slots__ = (
         "_again",
-        "_body_done",
-        "_body_started",
         "_candidates",
-        "_continue",
-        "_kept",
-        "_kept_size",
         "_over",
         "_task",
-        "_trailers",
         "attempts",
         "backend",
-        "connected_at",
-        "exchange",
         "head_at",
         "headed",
         "owner",
@@ -157,6 +149,7 @@ class Forward:
         "request",
         "sink",
         "started",
+        "upload",
         "upstream",
     )
 
@@ -172,9 +165,7 @@ class Forward:
         self.owner = owner
         self.request = request
         self.sink = sink
-        self.exchange = exchange
         self.started = started
-        self.connected_at = 0.0
         self.head_at = 0.0
         self.attempts = 0
         self.headed = False
@@ -184,14 +175,17 @@ class Forward:
         """Candidates passed over, and why; recorded on demand, and always once something failed."""
         self._candidates: Iterator[Backend] = owner.pool.candidates(request.place, self.passed)
         self._task: asyncio.Task[None] | None = None
-        self._continue: asyncio.TimerHandle | None = None
-        self._kept: list[bytes] | None = [] if request.body else None
-        self._kept_size = 0
-        self._body_started = False
-        self._body_done = request.body == 0
-        self._trailers: tuple[Field, ...] = ()
         self._over = False
         self._again = False
+        self.upload: Upload | None = None
+        if request.body and exchange is not None:
+            self.upload = Upload(
+                exchange,
+                limit=owner.replay_bytes,
+                expect=request.expect,
+                interim=sink.forward_interim,
+                when_failed=self.cancel,
+            )
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
@@ -216,13 +210,16 @@ class Forward:
         request = self.request
         upstream = self.owner.connector.idle(backend, request.place).take(instant, request.idempotent)
         if upstream is not None:
-            self._send(upstream, instant)
+            self.upstream = upstream
+            upstream.send(request.head, request.method, self, request.body, instant)
+            if self.upload is not None:
+                self.upload.begin(upstream, self.owner.connector.loop)
         else:
             self._dial(backend)
 
     def _dial(self, backend: Backend) -> None:
-        if self._body_started and not self._body_done and self.exchange is not None:
-            self.exchange.pause_body()
+        if self.upload is not None:
+            self.upload.between()
         self._task = spawn(self._connect(backend), "forward.connect")
 
     async def _connect(self, backend: Backend) -> None:
@@ -237,42 +234,11 @@ class Forward:
         if self._over:
             upstream.abort()
             return
-        self._send(upstream, now())
-
-    def _send(self, upstream: Upstream, instant: float) -> None:
-        self.upstream = upstream
-        self.connected_at = instant
         request = self.request
-        upstream.send(request.head, request.method, self, request.body, instant)
-        if request.body:
-            self._send_body(upstream)
-
-    def _send_body(self, upstream: Upstream) -> None:
-        exchange = self.exchange
-        if self._body_started:
-            for piece in self._kept or ():
-                upstream.write(piece)
-            if self._body_done:
-                upstream.end(self._trailers)
-            elif exchange is not None:
-                exchange.resume_body()
-        elif self.request.expect:
-            loop = self.owner.connector.loop
-            self._continue = loop.call_later(EXPECT_TIMEOUT, self._stop_waiting)
-        else:
-            self._start_body()
-
-    def _start_body(self) -> None:
-        if not self._body_started and self.exchange is not None:
-            self._body_started = True
-            self.exchange.receive(self)
-
-    def _stop_waiting(self) -> None:
-        """The backend said nothing to the expectation: RFC 9110 §10.1.1 lets the body be sent."""
-        self._continue = None
-        if not self._over and not self._body_started:
-            self.sink.forward_interim(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._start_body()
+        self.upstream = upstream
+        upstream.send(request.head, request.method, self, request.body, now())
+        if self.upload is not None:
+            self.upload.begin(upstream, self.owner.connector.loop)
 
     # -- the end of an attempt ------------------------------------------------------------------------------------
 
@@ -281,8 +247,12 @@ class Forward:
         if backend is not None:
             if failed:
                 backend.failures += 1
-            self.owner.pool.release(backend)
+            backend.live -= 1
+            backend.served += 1
+            self.owner.released(backend)
         self.upstream = None
+        if self.upload is not None:
+            self.upload.upstream = None
 
     def _retry_or_fail(self, reason: Reason, detail: str, *, sent: bool) -> None:
         """The attempt failed before a head came. `sent`: something of the request was handed to the kernel."""
@@ -304,7 +274,7 @@ class Forward:
             return "nobody waits for it any more"
         if sent and not self.request.idempotent:
             return "not sent again: the method is not idempotent and the backend may have acted"
-        if self._body_started and self._kept is None:
+        if self.upload is not None and not self.upload.repeatable:
             return (
                 f"not sent again: the body is larger than the replay buffer ({self.owner.replay_bytes} bytes)"
             )
@@ -332,25 +302,18 @@ class Forward:
 
     def _end(self) -> None:
         self._over = True
-        if self._continue is not None:
-            self._continue.cancel()
-            self._continue = None
-        self._kept = None
+        upload, self.upload = self.upload, None
+        if upload is not None:
+            upload.end()
 
     # -- the upstream's calls -------------------------------------------------------------------------------------
 
     def response_interim(self, raw: bytes, status: int) -> None:
         """A 1xx: 100 starts the body, the others are passed on as they are."""
-        if status == 100:
-            if not self.request.expect or self._body_started:
-                return
-            if self._continue is not None:
-                self._continue.cancel()
-                self._continue = None
+        if status != 100:
             self.sink.forward_interim(raw)
-            self._start_body()
-            return
-        self.sink.forward_interim(raw)
+        elif self.upload is not None:
+            self.upload.told_to_continue(raw)
 
     def response_head(
         self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
@@ -358,14 +321,11 @@ class Forward:
         """The final head: from here on nothing is retried."""
         self.headed = True
         self.head_at = self.upstream.heard  # type: ignore[union-attr]
-        if self._kept is not None or self._continue is not None:
-            self._kept = None
-            if self._continue is not None:
-                self._continue.cancel()
-                self._continue = None
         if whole is not None:
-            self._over = True
+            self._end()
             self._drop_backend(failed=False)
+        elif self.upload is not None:
+            self.upload.settle()
         self.sink.forward_head(block, volatile, length, whole)
 
     def response_data(self, data: bytes) -> None:
@@ -404,7 +364,7 @@ class Forward:
         self._retry_or_fail(reason, text, sent=True)
 
     def _may_repeat(self) -> bool:
-        return self.request.idempotent and (not self._body_started or self._kept is not None)
+        return self.request.idempotent and (self.upload is None or self.upload.repeatable)
 
     def response_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...]) -> None:
         """101: a tunnel, if the request asked for one. If not, whatever follows would reach the client as if it were
@@ -430,45 +390,19 @@ class Forward:
 
     def upstream_full(self) -> None:
         """The backend reads slower than the client sends."""
-        if self.exchange is not None:
-            self.exchange.pause_body()
+        if self.upload is not None:
+            self.upload.exchange.pause_body()
 
     def upstream_ready(self) -> None:
         """There is room again."""
-        if self.exchange is not None:
-            self.exchange.resume_body()
+        if self.upload is not None:
+            self.upload.exchange.resume_body()
 
     def ended(self) -> None:
         """A tunnel that took this exchange over has ended."""
         if not self._over:
             self._end()
             self._drop_backend(failed=False)
-
-    # -- the request's body ---------------------------------------------------------------------------------------
-
-    def body_data(self, data: bytes) -> None:
-        """Bytes of the request's body: kept for a replay while they fit, and sent."""
-        kept = self._kept
-        if kept is not None:
-            self._kept_size += len(data)
-            if self._kept_size > self.owner.replay_bytes:
-                self._kept = None
-            else:
-                kept.append(data)
-        if self.upstream is not None:
-            self.upstream.write(data)
-
-    def body_end(self, trailers: tuple[Field, ...]) -> None:
-        """The request's body is complete."""
-        self._body_done = True
-        self._trailers = trailers
-        if self.upstream is not None:
-            self.upstream.end(trailers)
-
-    def body_failed(self, reason: str) -> None:
-        """The client will not send the rest. If the response is still coming it is cut off with the exchange."""
-        if not self._body_done and not self._over:
-            self.cancel(reason)
 
     # -- the client's calls ---------------------------------------------------------------------------------------
 

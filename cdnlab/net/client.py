@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, cast
 
 from cdnlab.net.clock import now
+from cdnlab.net.idle import IDLE
 from cdnlab.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, last_chunk
 from cdnlab.wire.errors import Malformed
 from cdnlab.wire.fields import hop_by_hop
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
 
-IDLE, WAITING, BODY, TUNNEL, CLOSED = range(5)
+
+WAITING, BODY, TUNNEL, CLOSED = range(IDLE + 1, IDLE + 5)
 
 #: A response head larger than this is refused (HAProxy's default buffer is 16 KiB, nginx allows 4 to 32).
 HEAD_BYTES = 65536
@@ -120,7 +122,6 @@ class Upstream(asyncio.Protocol):
         "_request_done",
         "_reusable",
         "_sink",
-        "_state",
         "_sweep",
         "_timeout",
         "answered",
@@ -130,6 +131,7 @@ class Upstream(asyncio.Protocol):
         "idle_since",
         "local",
         "requests",
+        "state",
         "transport",
     )
 
@@ -139,7 +141,7 @@ class Upstream(asyncio.Protocol):
         self.home = home
         self._timeout = response_timeout
         self.transport: asyncio.Transport = GONE
-        self._state = IDLE
+        self.state = IDLE
         self._sink: ResponseSink | None = None
         self._buf = b""
         self._decoder: ChunkedDecoder | None = None
@@ -167,7 +169,7 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the upstream."""
-        state = self._state
+        state = self.state
         if state == WAITING:
             self.answered = True
             self.heard = now()
@@ -184,14 +186,14 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The upstream will send no more."""
-        if self._state == TUNNEL:
+        if self.state == TUNNEL:
             cast("ResponseSink", self._sink).tunnel_end()
             return True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        state, self._state = self._state, CLOSED
+        state, self.state = self.state, CLOSED
         self._sweep.members.discard(self)
         self.home.discard(self)
         sink, self._sink = self._sink, None
@@ -208,40 +210,35 @@ class Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The upstream reads slower than we write; if that lasts, it is late as a silent one is."""
-        if self._state == WAITING:
+        if self.state == WAITING:
             self.due = now() + self._timeout
         if self._sink is not None:
             self._sink.upstream_full()
 
     def resume_writing(self) -> None:
         """There is room again."""
-        if self._state == WAITING and not self._request_done:
+        if self.state == WAITING and not self._request_done:
             self.due = math.inf
         if self._sink is not None:
             self._sink.upstream_ready()
 
     def expire(self, now: float) -> None:
         """The sweep's call: idle for too long, or the response is late."""
-        if self._state in (WAITING, BODY) and self._reading:
+        if self.state in (WAITING, BODY) and self._reading:
             self._fail(Broken.TIMEOUT, f"no data for {self._timeout:g} s")
-        elif self._state == IDLE:
+        elif self.state == IDLE:
             self._discard()
-        elif self._state == CLOSED:
+        elif self.state == CLOSED:
             self.transport.abort()
         else:
             self.due = now + self._timeout
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    @property
-    def usable(self) -> bool:
-        """Whether a request can be sent on it."""
-        return self._state == IDLE and self.transport is not GONE
-
     def send(self, head: bytes, method: bytes, sink: ResponseSink, body: int, instant: float) -> None:
         """Write a request head (blank line included). `body` says what follows: 0 nothing, n bytes, -1 chunked."""
         self._sink = sink
-        self._state = WAITING
+        self.state = WAITING
         self._method = method
         self._body_out = body
         self._request_done = body == 0
@@ -253,12 +250,12 @@ class Upstream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Bytes of the request's body."""
-        if self._state in (WAITING, BODY, TUNNEL) and data:
-            self.transport.write(encode_chunk(data) if self._body_out < 0 and self._state != TUNNEL else data)
+        if self.state in (WAITING, BODY, TUNNEL) and data:
+            self.transport.write(encode_chunk(data) if self._body_out < 0 and self.state != TUNNEL else data)
 
     def end(self, trailers: tuple[Field, ...] = ()) -> None:
         """The request's body is complete."""
-        if self._state in (WAITING, BODY) and not self._request_done:
+        if self.state in (WAITING, BODY) and not self._request_done:
             if self._body_out < 0:
                 self.transport.write(last_chunk(trailers) if trailers else LAST_CHUNK)
             self._request_done = True
@@ -270,18 +267,18 @@ class Upstream(asyncio.Protocol):
 
     def end_tunnel(self) -> None:
         """Half-close toward the upstream."""
-        if self._state == TUNNEL and self.transport.can_write_eof():
+        if self.state == TUNNEL and self.transport.can_write_eof():
             self.transport.write_eof()
 
     def pause(self) -> None:
         """Stop reading the response."""
-        if self._reading and self._state != CLOSED:
+        if self._reading and self.state != CLOSED:
             self._reading = False
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if not self._reading and self._state != CLOSED:
+        if not self._reading and self.state != CLOSED:
             self._reading = True
             self.due = now() + self._timeout
             self.transport.resume_reading()
@@ -289,8 +286,8 @@ class Upstream(asyncio.Protocol):
     def close_tunnel(self) -> None:
         """Close once what was written has been sent, which may not take for ever; the sink is not called again."""
         self._sink = None
-        if self._state == TUNNEL:
-            self._state = CLOSED
+        if self.state == TUNNEL:
+            self.state = CLOSED
             self.due = now() + self._timeout
             self.transport.close()
 
@@ -328,13 +325,13 @@ class Upstream(asyncio.Protocol):
             self._release(self.heard)
             sink.response_head(block, volatile, length, rest)
             return
-        self._state = BODY
+        self.state = BODY
         self._left = length
         if self._request_done:
             self.due = now() + self._timeout
         self._decoder = ChunkedDecoder(502) if length == -1 else None
         sink.response_head(block, volatile, length, None)
-        if rest and self._state == BODY:
+        if rest and self.state == BODY:
             self._take_body(rest)
 
     def _wait_for_head(self, data: bytes) -> None:
@@ -348,17 +345,17 @@ class Upstream(asyncio.Protocol):
     def _take_interim(self, block: ResponseBlock, volatile: tuple[Field, ...], rest: bytes) -> None:
         sink = cast("ResponseSink", self._sink)
         if block.status == 101:
-            self._state = TUNNEL
+            self.state = TUNNEL
             self._reusable = False
             self.due = math.inf
             sink.response_upgraded(block, volatile)
-            if rest and self._state == TUNNEL:
+            if rest and self.state == TUNNEL:
                 cast("ResponseSink", self._sink).tunnel_data(rest)
             return
         sink.response_interim(interim_head(block, volatile), block.status)
         end = rest.find(b"\r\n\r\n")
         # those that follow at once: in a loop, since thousands of them must not be as many frames
-        while end >= 0 and rest[9:10] == b"1" and rest[9:12] != b"101" and self._state == WAITING:
+        while end >= 0 and rest[9:10] == b"1" and rest[9:12] != b"101" and self.state == WAITING:
             try:
                 block, volatile = self._memo.head(rest[:end])
             except Malformed:
@@ -366,7 +363,7 @@ class Upstream(asyncio.Protocol):
             sink.response_interim(interim_head(block, volatile), block.status)
             rest = rest[end + 4 :]
             end = rest.find(b"\r\n\r\n")
-        if rest and self._state == WAITING:
+        if rest and self.state == WAITING:
             self._take_head(rest)
 
     def _take_body(self, data: bytes) -> None:
@@ -380,7 +377,7 @@ class Upstream(asyncio.Protocol):
                 data = data[:left]
             self._left = left - len(data)
             sink.response_data(data)
-            if self._left == 0 and self._state == BODY:
+            if self._left == 0 and self.state == BODY:
                 self._release(now())
                 sink.response_end(())
         elif left == -2:
@@ -398,7 +395,7 @@ class Upstream(asyncio.Protocol):
         if pieces:
             # in one piece: a body in chunks of two bytes would cost its sink thirty times its size
             sink.response_data(b"".join(pieces))
-        if decoder.done and self._state == BODY:
+        if decoder.done and self.state == BODY:
             if decoder.rest:
                 self._reusable = False
             self._release(now())
@@ -409,7 +406,7 @@ class Upstream(asyncio.Protocol):
         self._sink = None
         self._decoder = None
         if self._reusable and self._request_done and self._reading:
-            self._state = IDLE
+            self.state = IDLE
             self.home.put(self, instant)
         else:
             self._discard()
@@ -421,7 +418,7 @@ class Upstream(asyncio.Protocol):
             sink.response_failed(why, detail)
 
     def _discard(self) -> None:
-        self._state = CLOSED
+        self.state = CLOSED
         self.home.discard(self)
         self._sweep.members.discard(self)
         if self.transport is not GONE:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cdnlab.net.client import Upstream
 
+#: The state of an upstream connection on which a request can be sent.
+IDLE = 0
+
 
 class IdleList:
     """The idle connections to one backend over one link."""
@@ -33,7 +36,7 @@ class IdleList:
             if not idempotent and instant - connections[-1].idle_since > self.reuse_unsafe_max:
                 return None
             upstream = connections.pop()
-            if upstream.usable:
+            if upstream.state == IDLE:
                 return upstream
         return None
 

@@ -31,7 +31,7 @@ HEADER_BYTES = 32768  # HAProxy's tune.bufsize is 16 KiB, nginx's large_client_h
 HEADER_COUNT = 128  # HAProxy's tune.http.maxhdr is 101, Apache's LimitRequestFields 100
 TARGET_BYTES = 8192  # RFC 9112 §3 asks for 8000 at the least; nginx and Apache take 8 KiB
 CONNECTION_OPTIONS = 64  # browsers send one or two; sixteen thousand fit in a head
-MEMO_BYTES = 4 << 20
+MEMO_BYTES = 16 << 20  # half for lines, half for blocks: some 6,000 lines and 1,000 blocks in each generation
 _KEPT_BLOCK = 8192  # bytes of a block that is still worth remembering
 
 _KNOWN_METHODS = SAFE | IDEMPOTENT | {b"POST", b"PATCH", b"CONNECT"}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cdnlab.forward import exchange as forward_exchange
+from cdnlab.forward import upload as forward_upload
 from tests.support.balancers import balancer
 from tests.support.peers import OK, Origin, Wire, answer_ok, saying, until
 
@@ -100,7 +100,7 @@ async def test_a_client_that_does_not_wait_for_continue_gets_its_answer_too() ->
 async def test_a_backend_that_ignores_the_expectation_gets_the_body_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forward_exchange, "EXPECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(forward_upload, "EXPECT_TIMEOUT", 0.05)
     async with Origin() as origin, balancer(origin) as lb, await lb.client() as client:
         await client.send(EXPECT)
         assert (await client.interim()).status == 100
