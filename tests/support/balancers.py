@@ -14,7 +14,7 @@ from cdnlab.net.listener import Listener
 from cdnlab.node.node import Node
 from cdnlab.plan.topology import Topology
 from lb.app import Balancer
-from tests.support.peers import Origin, Wire, dial
+from tests.support.peers import Origin, Wire, dial, until
 
 NAME = "lb"
 
@@ -92,4 +92,6 @@ async def balancer(
         yield Running(node, app)
     finally:
         await app.stop()
+        sweep = app._sweep
+        await until(lambda: not (sweep and sweep.members), "the balancer's connections are gone")
         assert await tasks.cancel_all() == ()
