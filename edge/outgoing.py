@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from cdnlab.forward.client import UNKEYED
 from cdnlab.forward.trail import Trail
+from cdnlab.forward.upgrade import to_http2
 from cdnlab.wire.fields import Field, hop_by_hop
 from cdnlab.wire.request import RequestBlock, RequestLine
 
@@ -110,7 +111,7 @@ def request_head(
     ]
     if forwarded_host is not None:
         parts.insert(5, b"X-Forwarded-Host: %b\r\n" % forwarded_host)
-    if block.upgrade is not None and not block.length:
+    if block.upgrade is not None and not block.length and not to_http2(block.upgrade):
         parts.insert(5, b"Connection: Upgrade\r\nUpgrade: %b\r\n" % block.upgrade)
     if block.expect:
         parts.insert(5, b"Expect: 100-continue\r\n")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from cdnlab.forward.client import OWN, UNKEYED, Claims, claims
 from cdnlab.forward.trail import Trail
-from cdnlab.wire.fields import hop_by_hop, split_list
+from cdnlab.forward.upgrade import to_http2
+from cdnlab.wire.fields import hop_by_hop
 from cdnlab.wire.request import RequestBlock
 from cdnlab.wire.response import ResponseBlock
 
@@ -46,7 +47,7 @@ class RequestPlan:
         self.ours = ours
         self.claims: Claims = claims(block.index, host, places, may_choose)
         self.loops = trail.loops(block.index)
-        self.upgrade = block.upgrade is not None and block.length == 0 and not _to_http2(block.upgrade)
+        self.upgrade = block.upgrade is not None and block.length == 0 and not to_http2(block.upgrade)
         named = hop_by_hop(block.connection)
         lines = [
             line
@@ -64,11 +65,6 @@ class RequestPlan:
         head.append(b"X-Forwarded-Proto: " + proto)
         self.middle = b"\r\n".join([line for line in head if line]) + b"\r\n"
         self.chain = trail.request_lines(block.index, version)
-
-
-def _to_http2(value: bytes) -> bool:
-    """h2c is not passed on: what travels in the tunnel would be requests that no route and no rule of ours saw."""
-    return any(member.lower().startswith(b"h2c") for member in split_list(value))
 
 
 def _framing(block: RequestBlock) -> bytes:

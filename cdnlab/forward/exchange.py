@@ -138,6 +138,7 @@ class Forward:
     __slots__ = (
         "_again",
         "_candidates",
+        "_detail",
         "_over",
         "_task",
         "attempts",
@@ -260,6 +261,8 @@ class Forward:
         if self.passed is None:
             self.passed = []
         self.passed.append((name, reason))
+        self._detail = detail
+        """What the operator should know of the newest failure; unset, and so free of cost, until there is one."""
         owner = self.owner
         instant = now()
         why_not = self._why_no_retry(sent, instant)
@@ -289,7 +292,7 @@ class Forward:
         """No candidate is left."""
         if self.attempts and self.passed:
             name, reason = self.passed[-1]
-            self._fail(reason, name, "no other backend is left")
+            self._fail(reason, name, f"{self._detail}; no other backend is left")
         else:
             self._fail(Reason.NO_BACKEND, "", "no backend of the pool is usable")
 

@@ -197,10 +197,35 @@ class _Quiet(logging.StreamHandler[Any]):
         pass
 
 
+class Throttle(logging.Filter):
+    """Lets `most` lines of one logger pass a second; the first of a later second says how many were left out.
+
+    An outage makes one line for each request that fails: without a bound it fills the disk just when somebody needs it.
+    """
+
+    def __init__(self, most: int = 20) -> None:
+        super().__init__()
+        self.most = most
+        self._counts: dict[str, tuple[int, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line passes."""
+        second = int(record.created)
+        known, count = self._counts.get(record.name, (second, 0))
+        if known != second:
+            if count > self.most:
+                record.msg = f"{record.getMessage()} (and {count - self.most} lines left out before)"
+                record.args = None
+            known, count = second, 0
+        self._counts[record.name] = (known, count + 1)
+        return count < self.most
+
+
 def configure(node: str, level: int = logging.INFO) -> None:
     """Send this process's log to standard error, one line each, with the node's name."""
     handler = _Quiet(sys.stderr)
     handler.setFormatter(logging.Formatter(f"%(asctime)s {node} %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(Throttle())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

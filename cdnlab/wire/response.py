@@ -16,7 +16,9 @@ from cdnlab.wire.memo import Generations, LowerNames, volatile_splitter
 from cdnlab.wire.request import HEADER_BYTES, HEADER_COUNT, connection_options
 
 VOLATILE: frozenset[bytes] = frozenset((b"date", b"age"))
-MEMO_BYTES = 32 << 20  # two generations of some 2,500 heads each; with 1,000 objects behind a proxy 4 MiB thrash
+MEMO_BYTES = (
+    32 << 20
+)  # two generations of some 2,500 heads each; with 1,000 objects behind a proxy 4 MiB thrash
 _KEPT_HEAD = 8192  # bytes of a head that is still worth remembering
 
 _VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cdnlab.node.log import KEPT, REQUEST_FIELDS, AccessLog, Events, Ring
+from cdnlab.node.log import KEPT, REQUEST_FIELDS, AccessLog, Events, Ring, Throttle
 
 
 def fill(ring: Ring, count: int) -> None:
@@ -141,3 +142,18 @@ def test_counting_and_logging_import_neither_aiohttp_nor_the_metrics_library() -
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr == "\n"
+
+
+def test_an_outage_does_not_fill_the_disk() -> None:
+    throttle = Throttle(most=3)
+
+    def line(second: float) -> tuple[bool, str]:
+        record = logging.LogRecord(
+            "cdnlab.lb", logging.WARNING, "", 0, "no answer from %s", ("origin-1",), None
+        )
+        record.created = second
+        return throttle.filter(record), record.getMessage()
+
+    assert [line(1.0 + n / 100)[0] for n in range(10)] == [True] * 3 + [False] * 7
+    assert line(2.0) == (True, "no answer from origin-1 (and 7 lines left out before)")
+    assert line(2.1) == (True, "no answer from origin-1")
