@@ -2,7 +2,9 @@
 
 Decides what is fair. One process or one thread each; access logs off; keep-alive to the upstream; the forwarding
 fields a proxy ought to add; for the rest each program's defaults, except where a default would cost a peer something
-that we don't do either (nginx's temporary files, Varnish's log, its not caching requests with a Cookie).
+that we don't do either (nginx's temporary files, Varnish's log, its not caching requests with a Cookie), and where it
+is too small for the work: large bodies pass through buffers of 64 KiB, as an operator who serves them would have it.
+With its defaults HAProxy costs nearly twice as much for 1 MiB, and nginx four times.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from bench.programs import find_program
 
 @dataclass(frozen=True)
 class Site:
-    """Where one contender runs: a directory of its own, its port, and the upstream's."""
+    """Where one contender runs: a directory of its own, its port, and the upstream's; `large`: bodies of 1 MiB."""
 
     directory: Path
     port: int
     upstream: int
+    large: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ _NGINX_PROXY = """\
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_max_temp_file_size 0;
+            {buffers}
             {cache}
         }}
     }}
@@ -135,16 +139,19 @@ def _nginx(site: Site, http: str) -> list[str]:
 
 
 def _nginx_proxy(site: Site) -> list[str]:
-    http = _NGINX_PROXY.format(upstream=site.upstream, port=site.port, cache_path="", cache="")
-    return _nginx(site, http)
+    return _nginx(site, _nginx_http(site, "", ""))
+
+
+def _nginx_http(site: Site, cache_path: str, cache: str) -> str:
+    buffers = "proxy_buffers 8 64k; proxy_busy_buffers_size 128k;" if site.large else ""
+    return _NGINX_PROXY.format(
+        upstream=site.upstream, port=site.port, cache_path=cache_path, cache=cache, buffers=buffers
+    )
 
 
 def _nginx_cache(site: Site) -> list[str]:
     path = f"proxy_cache_path {site.directory}/cache keys_zone=bench:16m inactive=1h use_temp_path=off;"
-    cache = "proxy_cache bench;"
-    return _nginx(
-        site, _NGINX_PROXY.format(upstream=site.upstream, port=site.port, cache_path=path, cache=cache)
-    )
+    return _nginx(site, _nginx_http(site, path, "proxy_cache bench;"))
 
 
 def upstream_command(site: Site, objects_1m: int) -> list[str]:
@@ -163,6 +170,7 @@ _HAPROXY = """\
 global
     nbthread 1
     maxconn 4000
+    {buffers}
 defaults
     mode http
     timeout connect 3s
@@ -196,7 +204,9 @@ _HAPROXY_USE = """\
 
 def _haproxy(site: Site, cache: str, use: str) -> list[str]:
     file = site.directory / "haproxy.cfg"
-    file.write_text(_HAPROXY.format(port=site.port, upstream=site.upstream, cache=cache, use=use))
+    buffers = "tune.bufsize 65536" if site.large else ""
+    text = _HAPROXY.format(port=site.port, upstream=site.upstream, cache=cache, use=use, buffers=buffers)
+    file.write_text(text)
     return [_installed("haproxy"), "-db", "-q", "-f", str(file)]
 
 

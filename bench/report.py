@@ -28,14 +28,19 @@ def cost(samples: Sequence[Sample]) -> float:
 
 
 def verdict(result: Result) -> dict[str, Any] | None:
-    """Ours against the row's goal: peer, ratio, bar, met. None without a goal, or without both sides."""
+    """Ours against the row's goal: peer, ratio, goal, met, and whether samples of either have complaints.
+
+    None without a goal, or without both sides.
+    """
     goal, ours = result.row.goal, result.row.contenders[0].name
     costs = {name: cost(samples) for name, samples in result.samples.items()}
     if goal is None or ours not in costs or not any(name in costs for name in goal.against):
         return None
     peer = min((name for name in goal.against if name in costs), key=costs.__getitem__)
     ratio = costs[ours] / costs[peer]
-    return {"peer": peer, "ratio": round(ratio, 3), "goal": goal.ratio, "met": ratio <= goal.ratio}
+    doubtful = any(sample.complaints for name in (ours, peer) for sample in result.samples[name])
+    judged = {"goal": goal.ratio, "met": ratio <= goal.ratio, "doubtful": doubtful}
+    return {"peer": peer, "ratio": round(ratio, 3), **judged}
 
 
 def row_lines(result: Result) -> list[str]:
@@ -75,7 +80,8 @@ def _verdict_line(result: Result) -> str:
     if found is None:
         return f"  goal: {result.row.goal}; not to be judged here"
     word = "met" if found["met"] else "NOT met"
-    return f"  goal: {result.row.goal}; measured {found['ratio']:.2f} x {found['peer']}: {word}"
+    doubt = ", but not proved: see the complaints (!)" if found["doubtful"] else ""
+    return f"  goal: {result.row.goal}; measured {found['ratio']:.2f} x {found['peer']}: {word}{doubt}"
 
 
 def _cells(name: str, samples: Sequence[Sample], base: float | None) -> list[str]:

@@ -72,7 +72,7 @@ class Bench:
         """The whole row. LoadFailed or NotStarted (the upstream) where nothing can be measured."""
         result = Result(row)
         with ExitStack() as stack:
-            site = self._site(row.name, "upstream", 0)
+            site = self._site(row, "upstream", 0)
             words = upstream_command(site, LARGE)
             upstream = self._start(stack, words, site, self.load_core, row)
             started = list(self._start_all(stack, row, site.port, result))
@@ -84,10 +84,10 @@ class Bench:
                     self.say(_progress(row, round_, one, sample))
         return result
 
-    def _site(self, row: str, name: str, upstream: int) -> Site:
-        directory = self.directory / f"{row}-{name.replace(' ', '-')}"
+    def _site(self, row: Row, name: str, upstream: int) -> Site:
+        directory = self.directory / f"{row.name}-{name.replace(' ', '-')}"
         directory.mkdir()
-        return Site(directory, free_port(), upstream)
+        return Site(directory, free_port(), upstream, large=row.body > 65536)
 
     def _start(self, stack: ExitStack, words: list[str], site: Site, core: int, row: Row) -> list[int]:
         log = site.directory / "log"
@@ -103,7 +103,7 @@ class Bench:
         for contender in row.contenders:
             reason = contender.missing()
             if reason is None:
-                site = self._site(row.name, contender.name, upstream)
+                site = self._site(row, contender.name, upstream)
                 try:
                     words = contender.command(site)
                     pids = self._start(stack, words, site, self.server_core, row)
