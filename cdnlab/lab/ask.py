@@ -19,8 +19,8 @@ TIMEOUT = 30.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -29,9 +29,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(state: StateDirectory, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """GET `path` of the lab in `state`, or POST `body` to it; the answer. LabError if no lab runs or it refuses."""
-    connection = _UnixConnection(str(state.socket))
+def ask(
+    state: StateDirectory, path: str, body: dict[str, Any] | None = None, *, within: float = TIMEOUT
+) -> dict[str, Any]:
+    """GET `path` of the lab in `state`, or POST `body` to it; the answer. LabError if no lab runs or it refuses.
+
+    `within`: seconds of silence after which it does not answer.
+    """
+    connection = _UnixConnection(str(state.socket), within)
     try:
         if body is None:
             connection.request("GET", path)

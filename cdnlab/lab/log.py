@@ -16,6 +16,7 @@ import typer
 from rich.text import Text
 
 from cdnlab.lab import tables
+from cdnlab.lab.ask import ask
 from cdnlab.lab.client import Follower, run
 from cdnlab.lab.errors import MISUSED, LabError
 from cdnlab.lab.state import StateDirectory
@@ -47,6 +48,8 @@ def command(
 
     def work(where: StateDirectory) -> None:
         wanted = _filter(miss, status, place)
+        if place is not None:
+            _check_place(where, place)
         follower = Follower(where, "requests", node)
         found = [entry for entry in follower.more() if wanted(entry)]
         _print(found[-lines:] if lines else [], verbose, as_json)
@@ -58,6 +61,12 @@ def command(
 
 
 # ---- which ----
+
+
+def _check_place(where: StateDirectory, code: str) -> None:
+    codes = [str(place["code"]) for place in ask(where, "/lab")["places"]]
+    if code not in codes:
+        raise LabError(f'--from {code}: there is no place "{code}"', f"known: {', '.join(codes)}", MISUSED)
 
 
 def _filter(miss: bool, status: str | None, place: str | None) -> Callable[[Json], bool]:

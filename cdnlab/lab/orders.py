@@ -22,6 +22,8 @@ from cdnlab.lab.state import StateDirectory
 
 #: Seconds for a lab to end in order; its nodes drain for two of them.
 END = 8.0
+#: Seconds for a lab to agree to end: it does so at once, unless it is hung or frozen.
+AGREE = 2.0
 
 State = Annotated[Path | None, typer.Option("--state", help="The lab's state directory.")]
 Name = Annotated[
@@ -73,10 +75,11 @@ def _down(state: StateDirectory) -> str:
     if pid is None:
         raise no_lab(state)
     try:
-        ask(state, "/down", {})
+        ask(state, "/down", {}, within=AGREE)
     except LabError:
-        if pid:  # it may be starting, hung or frozen: ask by signal
+        if pid:  # it may be starting, hung or frozen: ask by signal, which a frozen one hears when it runs on
             _send(pid, signal.SIGTERM)
+            _send(pid, signal.SIGCONT)
     if not _ended(state, END):
         if pid:
             _send(pid, signal.SIGKILL)

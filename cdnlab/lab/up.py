@@ -108,6 +108,10 @@ def _up(
         from cdnlab.lab.reach import check_origins
 
         check_origins(topology.backends(topology.edge.pool), choices.origins)
+    if topology.store.url is not None:
+        from cdnlab.lab.reach import check_store
+
+        check_store(topology.store.url)
     addresses.check_free(_needed(topology))  # the VIPs' own follow, and stay open
     vips = {vip.name: addresses.open_vip(topology.vip_address(vip)) for vip in topology.vips}
     _save(topology, state)

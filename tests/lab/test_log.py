@@ -46,6 +46,13 @@ def test_filters(typed: Typed, words: tuple[str, ...], sequence: list[int]) -> N
     assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == sequence
 
 
+def test_an_unknown_place_is_not_an_empty_list(typed: Typed) -> None:
+    result = typed("--from", "gru-1")
+    assert result.exit_code == 2
+    assert '--from gru-1: there is no place "gru-1"' in result.stderr
+    assert "icn, gru" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("404", (404, 404)), ("5xx", (500, 599)), ("5XX", (500, 599)), ("500-504", (500, 504))],

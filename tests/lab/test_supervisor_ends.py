@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -33,11 +34,19 @@ def down(running: RunningLab) -> None:
     assert "has ended" in done.stdout
 
 
+def freeze_up_and_down(running: RunningLab) -> None:
+    os.kill(running.process.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    down(running)
+    assert time.monotonic() - begun < 15, "it took as long as a lab that may yet answer"
+
+
 ENDS = {
     "Ctrl-C": (signal_up(signal.SIGINT), 0),
     "SIGTERM": (signal_up(signal.SIGTERM), 0),
     "terminal closed": (signal_up(signal.SIGHUP), 0),
     "down": (down, 0),
+    "up frozen, down": (freeze_up_and_down, 0),
     "kill -9 up": (signal_up(signal.SIGKILL), -signal.SIGKILL),
     "kill -9 nursery": (kill_nursery, 1),
     "nursery frozen, kill -9 up": (freeze_nursery_and_kill_up, -signal.SIGKILL),

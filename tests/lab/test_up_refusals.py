@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cdnlab.lab import embedded_store, up
+from cdnlab.lab import embedded_store, reach, up
 from cdnlab.lab.errors import LabError
 from cdnlab.lab.state import StateDirectory
 from cdnlab.plan.errors import PlanError
@@ -146,6 +147,48 @@ def test_an_https_origin_that_speaks_no_tls_is_named() -> None:
         threading.Thread(target=lambda: server.accept()[0].close()).start()
         said = refused(1, "--origin", f"https://127.0.0.1:{port}")
     assert f"origin https://127.0.0.1:{port} does not answer" in said
+
+
+def test_an_https_origin_that_speaks_http_is_told_from_one_that_is_silent() -> None:
+    def answer() -> None:
+        with server.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.recv(4096)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        threading.Thread(target=answer).start()
+        said = refused(1, "--origin", f"https://127.0.0.1:{port}")
+    assert said == (
+        f"cdnlab: origin https://127.0.0.1:{port} does not speak TLS\n  write http://127.0.0.1:{port}\n"
+    )
+
+
+def test_an_origin_whose_certificate_nobody_vouches_for_does_answer() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    said = str(reach._refusal("https://app.example", error))
+    assert said.startswith(
+        "origin https://app.example: its certificate is not trusted: self-signed certificate"
+    )
+    assert "SSL_CERT_FILE=" in said
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["absent", "silent"])
+def test_a_store_that_does_not_answer(there: bool) -> None:
+    """Nobody could hold the VIP: the lab said that it was ready, and no request was ever answered."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        if not there:
+            server.close()
+        said = refused(1, "--store", f"redis://user:secret@127.0.0.1:{port}/0")
+    assert said.startswith(f"cdnlab: store redis://127.0.0.1:{port}/0 does not answer: ")
+    assert "leave it out" in said
+    assert "secret" not in said
+
+
+def test_a_store_whose_url_names_no_service() -> None:
+    assert "the service name is missing" in refused(2, "--store", "redis+sentinel://127.0.0.1:1")
 
 
 def test_a_second_up_in_the_same_state_directory_leaves_the_first_alone() -> None:

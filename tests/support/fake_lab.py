@@ -158,6 +158,7 @@ def lab() -> Json:
         "state_dir": "/run/user/1000/cdnlab/demo",
         "page": "http://127.0.0.1:9100/",
         "vips": [{"name": "main", "address": "127.0.0.1", "port": 8080}],
+        "places": [{"code": "icn", "city": "Seoul"}, {"code": "gru", "city": "São Paulo"}],
         "store": {"state": "up", "kind": "embedded"},
         "nodes": [],
     }
