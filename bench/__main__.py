@@ -25,7 +25,8 @@ _PROGRAMS = ("wrk", "nginx", "haproxy", "varnishd")
 _METHOD = """\
 Cost is the server's own CPU time (user + system, all its processes) per request answered, in microseconds. One core
 ({server}) is for the server under load, the other ({load}) for wrk and the upstream nginx together. 64 connections kept
-alive, twelve browser-like fields, 64 Cookies, 1,000 objects of 1 KiB or 16 of 1 MiB; access logs off, limits and
+alive, a Cookie for each eighth of them, twelve browser-like fields, 1,000 objects of 1 KiB or 16 of 1 MiB; access logs
+off, limits and
 counters at their defaults. ratio: ours / that server, of this run only. core: how busy the server's core was, and own:
 the server's part of it; below 95 % the row has a complaint. p50, p99: at saturation, mostly the wait for 63 others.
 """

@@ -7,6 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+#: wrk's threads, and so the Cookies in play: wrk.lua says why.
+THREADS = 8
+
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _SUMMARY = re.compile(
     r"^bench: requests=(\d+) microseconds=(\d+) bytes=(\d+) p50=(\d+) p99=(\d+) failed=(\d+)$", re.MULTILINE
@@ -41,7 +44,16 @@ class Load:
 
 def run_load(port: int, shape: Shape, seconds: int) -> Load:
     """Ask 127.0.0.1:`port` for `seconds` (whole ones: wrk knows no others), from this process's core."""
-    words = ["wrk", "-t1", f"-c{shape.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(_SCRIPT)]
+    words = [
+        "wrk",
+        f"-t{THREADS}",
+        f"-c{shape.connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(_SCRIPT),
+    ]
     words += [f"http://127.0.0.1:{port}/", "--", shape.prefix, str(shape.objects), str(shape.cookies)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 30)
     return parse_summary(done.stdout + done.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.load import Shape
+from bench.load import THREADS, Shape
 from bench.peers import CACHES, PROXIES, Contender
 
 #: Connections that ask at the same time, and the objects they ask for.
@@ -48,7 +48,7 @@ def _row(
         prefix="/1m/" if large else "/1k/",
         objects=LARGE if large else SMALL,
         connections=CONNECTIONS,
-        cookies=1 if same else CONNECTIONS,
+        cookies=1 if same else THREADS,
     )
     return Row(name, title, shape, 1 << 20 if large else 1 << 10, contenders, goal, contenders is CACHES)
 

@@ -1,9 +1,9 @@
 -- What every request of the bench looks like: twelve fields as a browser sends them, over `objects` targets.
 -- Arguments after "--": path prefix, number of objects, number of different Cookies.
 --
--- wrk's scripts can't tell connections apart, so with as many Cookies as connections each request takes the next
--- one: a server that remembers header blocks sees as many as there are connections, and never the same one twice
--- running on a connection. (One thread per connection would tell them apart, and costs wrk twice the time per request.)
+-- wrk's scripts can't tell connections apart, but threads can: each thread has a Cookie of its own and an eighth of the
+-- connections. So a connection repeats its own Cookie, as browsers do, and eight connections share one. (A thread per
+-- connection would give each its own, and costs wrk twice the time per request.)
 
 local requests, turn = {}, 0
 
@@ -28,12 +28,17 @@ end
 
 function init(args)
   local prefix, objects, cookies = args[1], tonumber(args[2]), tonumber(args[3])
-  -- Every pair of object and Cookie that comes up when both are taken in turn.
-  for i = 0, objects * cookies - 1 do
-    local object, cookie = i % objects, i % cookies
-    if i > 0 and object == 0 and cookie == 0 then break end
-    requests[i + 1] = one(prefix .. object, string.format("%08x6f1c2a9be77d4405%08x", cookie * 2654435761 % 4294967296, cookie))
+  local cookie = cookies > 1 and id or 0
+  for i = 0, objects - 1 do
+    requests[i + 1] = one(prefix .. i, string.format("%08x6f1c2a9be77d4405%08x", cookie * 2654435761 % 4294967296, cookie))
   end
+  turn = id * 131 % objects
+end
+
+local threads = 0
+function setup(thread)
+  thread:set("id", threads)
+  threads = threads + 1
 end
 
 function request()

@@ -7,10 +7,13 @@ remembered with the block it was made from. It must not know backends or sockets
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cdnlab.forward.client import OWN, UNKEYED, Claims, claims
 from cdnlab.forward.trail import Trail
 from cdnlab.forward.upgrade import to_http2
-from cdnlab.wire.fields import hop_by_hop
+from cdnlab.wire.dates import format_date
+from cdnlab.wire.fields import Field, hop_by_hop
 from cdnlab.wire.request import RequestBlock
 from cdnlab.wire.response import ResponseBlock
 
@@ -94,9 +97,12 @@ def volatile_lines(volatile: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 
 class ResponsePlan:
-    """What one response block becomes: `head` is the status line and the fields but for Date and Age."""
+    """What one response block becomes: `head` is the status line and the fields but for Date and Age.
 
-    __slots__ = ("head",)
+    A second has one Date: `dated` is the head with the newest one, for the `volatile` fields it was made from.
+    """
+
+    __slots__ = ("dated", "head", "volatile")
 
     def __init__(self, block: ResponseBlock, trail: Trail) -> None:
         named = hop_by_hop(block.connection) | OWN
@@ -110,6 +116,19 @@ class ResponsePlan:
             lines.append(line)
         kept = _single_length(lines, block)
         self.head = b"\r\n".join(kept) + b"\r\n" + trail.response_line(block.index, block.version)
+        self.volatile: tuple[Field, ...] | None = None
+        self.dated = b""
+
+    def with_date(self, volatile: tuple[Field, ...], wall: Callable[[], float]) -> bytes:
+        """The head with Date and Age. RFC 9110 §6.6.1: who forwards a response without a Date adds one."""
+        if volatile == self.volatile:
+            return self.dated
+        lines = [(b"Date: " if name == b"date" else b"Age: ") + value + b"\r\n" for name, value in volatile]
+        head = self.head + b"".join(lines)
+        if any(name == b"date" for name, _ in volatile):
+            self.volatile, self.dated = volatile, head
+            return head
+        return head + b"Date: " + format_date(int(wall())) + b"\r\n"
 
 
 def _single_length(lines: list[bytes], block: ResponseBlock) -> list[bytes]:

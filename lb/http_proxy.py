@@ -20,9 +20,8 @@ from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS, Tallies, Tally
 from cdnlab.pool.reasons import Reason
-from cdnlab.wire.dates import format_date
 from lb.heads import RequestPlan, ResponsePlan, upgrade_head, volatile_lines
-from lb.stats import INDEX, Outcome
+from lb.stats import Outcome
 from lb.trace import Ids, good_request_id, good_traceparent
 
 if TYPE_CHECKING:
@@ -46,16 +45,40 @@ _BY_STATUS = {502: Outcome.UNREACHABLE, 503: Outcome.NO_BACKEND, 504: Outcome.TI
 
 
 class Standing:
-    """What one connection's requests from one place have in common."""
+    """What one connection's requests from one place have in common.
 
-    __slots__ = ("lines", "peer_line", "place", "place_line", "tallies")
+    Clients repeat themselves: while a connection's requests bear the same block and the same volatile fields, `rest` is
+    all of the outgoing head between the request line and the ids. It holds this client's own fields, so it lives and
+    dies with its connection.
+    """
 
-    def __init__(self, peer: str, place: str, tallies: list[Tally]) -> None:
+    __slots__ = (
+        "block",
+        "forwarder",
+        "lines",
+        "peer_line",
+        "place",
+        "place_line",
+        "request_id",
+        "rest",
+        "tallies",
+        "traceparent",
+        "volatile",
+    )
+
+    def __init__(self, peer: str, place: str, tallies: list[Tally], forwarder: Forwarder) -> None:
         self.place = place
         self.tallies = tallies
+        self.forwarder = forwarder
         self.place_line = b"Cdnlab-Place: %b\r\n" % place.encode()
         self.peer_line = b"X-Forwarded-For: %b\r\n" % peer.encode()
         self.lines = self.peer_line + self.place_line
+        self.block: RequestBlock | None = None
+        """The block for which `rest` holds; None: for this one request only."""
+        self.volatile: tuple[Field, ...] | None = None
+        self.rest = b""
+        self.request_id = self.traceparent = b""
+        """Those that the client gave, if they are good."""
 
 
 class HttpProxy:
@@ -109,28 +132,36 @@ class HttpProxy:
     def handle(self, exchange: Exchange) -> None:
         """A request head is complete."""
         line, block = exchange.line, exchange.block
-        target = line.target
-        host = exchange.host
+        standing: Standing | None = exchange.tag
+        if (
+            standing is not None
+            and standing.block is block
+            and standing.volatile is exchange.volatile
+            and line.ordinary
+            and not exchange.explain
+        ):
+            self._send(exchange, standing)
+            return
+        pool = self.routes.pool(exchange.host, line.target.path)
+        if pool is None:
+            self._refuse(exchange, 404, "no route is for this host and path")
+            return
         plan: RequestPlan | None = None
-        pool = None
-        if self._one_pool and target.authority is None:
+        if self._one_pool and line.ordinary:
             plan = block.derived  # type: ignore[assignment]
-            pool = self._only
-        if plan is None or pool is None:
-            pool = self.routes.pool(host, target.path)
-            if pool is None:
-                self._refuse(exchange, 404, "no route is for this host and path")
-                return
-            plan = self._plan(block, host, line.version, exchange.scheme, pool)
-            if self._one_pool and target.authority is None:
+        if plan is None:
+            plan = self._plan(block, exchange.host, line.version, exchange.scheme, pool)
+            if self._one_pool and line.ordinary:
                 block.derived = plan
         if plan.loops:
             self._refuse(exchange, 508, "the request has been here before, or at too many nodes of ours")
-            return
-        if line.method == b"CONNECT" or line.method == b"TRACE":
+        elif line.method == b"CONNECT" or line.method == b"TRACE":
             self._refuse(exchange, 405, f"{line.method.decode()} is not for a gateway", ALLOW)
-            return
-        self._forward(exchange, plan, self.forwarders[pool])
+        else:
+            standing = self._stand(exchange, plan, self.forwarders[pool])
+            self._send(exchange, standing)
+            if self._only is not None and line.ordinary and not exchange.explain:
+                standing.block, standing.volatile = block, exchange.volatile
 
     def _plan(self, block: RequestBlock, host: bytes, version: int, scheme: bytes, pool: str) -> RequestPlan:
         return RequestPlan(
@@ -145,72 +176,46 @@ class HttpProxy:
             pool in self._ours,
         )
 
-    def _standing(self, exchange: Exchange, place: str) -> Standing:
-        peer = exchange.peer
-        standing = exchange.tag = Standing(peer, place, self.tallies.of(place))
+    def _stand(self, exchange: Exchange, plan: RequestPlan, forwarder: Forwarder) -> Standing:
+        """What the connection's next requests can have in common with this one."""
+        volatile = exchange.volatile
+        place = exchange.place
+        if plan.claims.chosen or exchange.trusted:
+            place = place_of(plan.claims, place, exchange.trusted)
+        standing = exchange.tag = Standing(exchange.peer, place, self.tallies.of(place), forwarder)
+        lines = standing.lines if plan.ours else standing.peer_line
+        for name, value in volatile:
+            if name == b"x-request-id":
+                if good_request_id(value):
+                    standing.request_id = value
+            elif name == b"traceparent":
+                if good_traceparent(value):
+                    standing.traceparent = value
+            elif name == b"x-forwarded-for" and exchange.trusted:
+                lines = b"X-Forwarded-For: %b\r\n" % forwarded_for(exchange.peer, True, volatile)
+                if plan.ours:
+                    lines += standing.place_line
+        mark = _mark_line(volatile) if exchange.explain and plan.ours else b""
+        standing.rest = b"".join((plan.middle, plan.chain, lines, volatile_lines(volatile), mark))
         return standing
 
-    def _forward(self, exchange: Exchange, plan: RequestPlan, forwarder: Forwarder) -> None:
-        line, volatile = exchange.line, exchange.volatile
-        claim = plan.claims
-        place = exchange.place
-        if claim.chosen or exchange.trusted:
-            place = place_of(claim, place, exchange.trusted)
-        standing = exchange.tag
-        if standing is None or standing.place != place:
-            standing = self._standing(exchange, place)
-        lines = standing.lines if plan.ours else standing.peer_line
-        request_id = traceparent = b""
-        others = b""
-        if volatile:
-            for name, value in volatile:
-                if name == b"x-request-id":
-                    if good_request_id(value):
-                        request_id = value
-                elif name == b"traceparent":
-                    if good_traceparent(value):
-                        traceparent = value
-                elif name == b"x-forwarded-for" and exchange.trusted:
-                    chain = forwarded_for(exchange.peer, True, volatile)
-                    lines = b"X-Forwarded-For: %b\r\n" % chain
-                    if plan.ours:
-                        lines += standing.place_line
-            others = volatile_lines(volatile)
-        ids = self.ids
-        request_id = request_id or ids.request_id()
-        head = b"".join(
-            (
-                line.method,
-                b" ",
-                line.target.canonical,
-                b" HTTP/1.1\r\n",
-                plan.middle,
-                plan.chain,
-                lines,
-                b"X-Request-Id: ",
-                request_id,
-                b"\r\ntraceparent: ",
-                traceparent or ids.traceparent(),
-                b"\r\n",
-                others,
-                _mark_line(volatile) if exchange.explain and plan.ours else b"",
-                b"\r\n",
-            )
+    def _send(self, exchange: Exchange, standing: Standing) -> None:
+        line, ids = exchange.line, self.ids
+        request_id = standing.request_id or ids.request_id()
+        head = b"%b%bX-Request-Id: %b\r\ntraceparent: %b\r\n\r\n" % (
+            line.start,
+            standing.rest,
+            request_id,
+            standing.traceparent or ids.traceparent(),
         )
         proxied = Proxied(self, exchange, standing, request_id)
-        request = OutRequest(
-            line.method,
-            head,
-            place=place,
-            idempotent=line.idempotent,
-            body=exchange.body,
-            expect=exchange.block.expect,
-        )
+        body = exchange.body
+        request = OutRequest(line.method, head, standing.place, line.idempotent, body, exchange.block.expect)
         forward = Forward(
-            forwarder,
+            standing.forwarder,
             request,
             proxied,
-            exchange if exchange.body else None,
+            exchange if body else None,
             exchange.explain,
             exchange.started,
         )
@@ -242,7 +247,7 @@ class HttpProxy:
         if instant > self._offset_until:
             self._wall_offset = wall() - instant
             self._offset_until = instant + 1.0
-        tally = tallies[INDEX[outcome]]
+        tally = tallies[outcome.position]
         size = exchange.sent
         tally.count += 1
         tally.bytes += size
@@ -306,21 +311,11 @@ class Proxied:
         plan: ResponsePlan | None = block.derived  # type: ignore[assignment]
         if plan is None:
             plan = block.derived = ResponsePlan(block, proxy.trail)
-        pieces = [plan.head]
-        dated = False
-        for name, value in volatile:
-            if name == b"date":
-                dated = True
-                pieces.append(b"Date: " + value + b"\r\n")
-            else:
-                pieces.append(b"Age: " + value + b"\r\n")
-        if not dated:  # RFC 9110 §6.6.1: who forwards a response without one adds it
-            pieces.append(b"Date: " + format_date(int(wall())) + b"\r\n")
+        head = plan.with_date(volatile, wall)
         if proxy._tell_place:
-            pieces.append(self.standing.place_line)
+            head += self.standing.place_line
         if exchange.explain:
-            pieces.append(self._hops(block))
-        head = b"".join(pieces)
+            head += self._hops(block)
         status = block.status
         if whole is not None:
             exchange.answer(status, head, whole)

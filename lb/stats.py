@@ -11,11 +11,14 @@ class Outcome(StrEnum):
     """How a request through the balancer ended; the label of its metrics and the `result` of its log."""
 
     sentence: str
+    position: int
+    """Its place among the outcomes; an attribute, since the hash of an enumeration's member is a Python call."""
 
     def __new__(cls, name: str, sentence: str) -> Outcome:
         member = str.__new__(cls, name)
         member._value_ = name
         member.sentence = sentence
+        member.position = len(cls.__members__)
         return member
 
     OK = "ok", "the backend answered with a status below 500"
@@ -32,7 +35,6 @@ class Outcome(StrEnum):
 ERRORS = (Outcome.SERVER_ERROR, Outcome.NO_BACKEND, Outcome.UNREACHABLE, Outcome.TIMEOUT, Outcome.CUT)
 
 OUTCOMES = tuple(Outcome)
-INDEX = {outcome: place for place, outcome in enumerate(OUTCOMES)}
 
 DURATION = MetricSpec(
     "cdnlab_lb_request_duration_seconds",

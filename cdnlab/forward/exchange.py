@@ -46,7 +46,7 @@ class OutRequest:
     __slots__ = ("body", "expect", "head", "idempotent", "method", "place")
 
     def __init__(
-        self, method: bytes, head: bytes, *, place: str, idempotent: bool, body: int = 0, expect: bool = False
+        self, method: bytes, head: bytes, place: str, idempotent: bool, body: int = 0, expect: bool = False
     ) -> None:
         self.method = method
         self.head = head

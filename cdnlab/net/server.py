@@ -211,6 +211,15 @@ class Connection(asyncio.Protocol):
                 self.volatile = self._last_volatile
                 self._begin(instant)
                 return
+            if at > 0 and data.find(b"\r\n\r\n", at) == len(data) - 4:
+                # exactly one head, as nearly always: it need not go through the buffer
+                try:
+                    self._take_head(data, at)
+                except Malformed as error:
+                    self._malformed(error)
+                    return
+                self._begin(instant)
+                return
         self._feed(data, instant)
 
     def eof_received(self) -> bool:
@@ -393,11 +402,15 @@ class Connection(asyncio.Protocol):
             self._check_growing(buf, limits.header_bytes, limits.target_bytes)
             return False
         head = bytes(buf[: end + 4])
-        at = head.find(b"\r\n")
+        self._take_head(head, head.find(b"\r\n"))
+        del buf[: end + 4]
+        return True
+
+    def _take_head(self, head: bytes, at: int) -> None:
+        """Make `head`, whole and with its empty line, the request at hand; its request line ends at `at`."""
         memo = self.listener.memo
         line = memo.line(head[:at])
-        block, volatile = memo.block(head[at:end], line.version)
-        del buf[: end + 4]
+        block, volatile = memo.block(head[at:-4], line.version)
         if len(head) - at <= REMEMBERED:
             # with the last digit of the version: the same lines mean something else in HTTP/1.0
             self._last_raw = head[at - 1 :]
@@ -408,8 +421,7 @@ class Connection(asyncio.Protocol):
         self.line = line
         self.block = block
         self.volatile = volatile
-        self._marked = any(name == MARK for name, _ in volatile)
-        return True
+        self._marked = bool(volatile) and any(name == MARK for name, _ in volatile)
 
     @staticmethod
     def _check_growing(buf: bytearray, header_bytes: int, target_bytes: int) -> None:

@@ -42,9 +42,13 @@ _lower = LowerNames(VOLATILE).__getitem__
 
 class RequestLine:
     """`GET /a?b HTTP/1.1`: version is 10 or 11; safe and idempotent say what RFC 9110 §9.2 says of the
-    method."""
+    method.
 
-    __slots__ = ("idempotent", "method", "raw", "safe", "target", "version")
+    `start` is the line as it is sent on, with its CRLF; `ordinary`: a gateway may send it on so, which does not hold
+    for CONNECT, TRACE and a target that brings its own authority.
+    """
+
+    __slots__ = ("idempotent", "method", "ordinary", "raw", "safe", "start", "target", "version")
 
     def __init__(self, raw: bytes, method: bytes, target: Target, version: int) -> None:
         self.raw = raw
@@ -53,6 +57,8 @@ class RequestLine:
         self.version = version
         self.safe = method in SAFE
         self.idempotent = method in IDEMPOTENT
+        self.start = method + b" " + target.canonical + b" HTTP/1.1\r\n"
+        self.ordinary = target.authority is None and method not in (b"CONNECT", b"TRACE")
 
 
 class RequestBlock:
@@ -245,7 +251,7 @@ class RequestMemo:
 
 
 def _line_cost(line: RequestLine) -> int:
-    return 500 + 4 * len(line.raw)
+    return 600 + 5 * len(line.raw)
 
 
 def _block_cost(block: RequestBlock) -> int:
