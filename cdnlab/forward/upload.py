@@ -70,12 +70,12 @@ class Upload:
         """An attempt's head has been sent on `upstream`: send what there is, and start or go on with the rest."""
         self.upstream = upstream
         if self.started:
+            if not self.done:
+                self.exchange.resume_body()  # first, since what is written now may pause it
             for piece in self._kept or ():
                 upstream.write(piece)
             if self.done:
                 upstream.end(self.trailers)
-            else:
-                self.exchange.resume_body()
         elif self._expect:
             self._timer = loop.call_later(EXPECT_TIMEOUT, self._stop_waiting)
         else:

@@ -656,15 +656,13 @@ class Connection(asyncio.Protocol):
         self._sink = sink
         self._body_since = now()
         self.due = self._body_since + self.listener.limits.body_grace
+        self._resume_reading()  # before the sink gets anything: it may pause us, and must be heard
         if self._buf:
             data = bytes(self._buf)
             self._buf.clear()
             self._take_body(data)
-        if not self._body_done:
-            if self._half_closed:
-                self._cut_short()
-            else:
-                self._resume_reading()
+        if not self._body_done and self._half_closed:
+            self._cut_short()
 
     def _cut_short(self) -> None:
         self._fail_body("the client closed before the end of the body")
@@ -692,11 +690,11 @@ class Connection(asyncio.Protocol):
         self._sink = sink
         self.due = math.inf
         self.transport.write(head + b"\r\n")
+        self._resume_reading()
         if self._buf:
             data = bytes(self._buf)
             self._buf.clear()
             sink.tunnel_data(data)
-        self._resume_reading()
 
     def tunnel_end(self) -> None:
         """Half-close toward the client."""

@@ -11,6 +11,7 @@ import pytest
 
 from cdnlab.forward.upstreams import trip_times
 from cdnlab.net import link
+from cdnlab.net.client import Upstream
 from cdnlab.net.link import Link
 from cdnlab.net.listener import Listener
 from tests.net.listeners import listening
@@ -388,3 +389,36 @@ async def test_what_the_backend_closes_at_a_distance_is_noticed_before_reuse() -
             await until(lambda: lb.idle() == 0, "the close is noticed")
             assert (await client.get()).status == 200
             assert origin.connections == 2
+
+
+@pytest.mark.parametrize("upgrade", [False, True], ids=["body", "tunnel"])
+async def test_a_body_that_fills_the_window_at_once_is_still_held_back(upgrade: bool) -> None:
+    """What lay in our buffer was enough to say stop; that was forgotten, and the whole body piled up."""
+    head = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n"
+    if upgrade:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+
+    async def script(wire: Wire) -> None:
+        await wire.request_head()
+        if upgrade:
+            await wire.send(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await asyncio.sleep(10)  # reads nothing
+
+    async with Origin(script) as origin:
+        base, _ = distant(origin)
+        backends = base.model_dump(exclude_unset=True)["pools"]["servers"]["backends"]
+        distance = {"enabled": True, "stretch": 1.0, "window": 4096}
+        plan = topology(origin, pool={"backends": backends}, distance=distance)
+        async with balancer(plan=plan) as lb, await lb.client("127.82.1.100") as client:
+            await client.send(head + b"x" * 60_000)
+            sending = asyncio.ensure_future(client.send(b"x" * 50_000_000))
+            await until(lambda: origin.requests, "the request's arrival")
+            await asyncio.sleep(0.3)
+            upstreams = [each for each in lb.listener.sweep.members if isinstance(each, Upstream)]
+            held = [each.transport.get_write_buffer_size() for each in upstreams]
+            stuck = not sending.done()
+            sending.cancel()
+            await asyncio.wait([sending])
+            assert stuck
+            assert len(held) == 1
+            assert held[0] < 1_000_000
