@@ -149,7 +149,10 @@ class Connector:
                 return await self._connect_socket(sock, address)
             except OSError as failed:
                 error = failed
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
     async def _connect_socket(self, sock: socket.socket, address: tuple[str, int] | str) -> socket.socket:
         try:
