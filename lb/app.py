@@ -50,6 +50,7 @@ class Balancer:
         topology = node.topology
         self.tallies = node.tallies = Tallies(OUTCOMES, topology.place_codes(), errors=ERRORS)
         self.vips = [Vip(spec.name) for spec in topology.vips]
+        self._own: list[Vip] = []
         self.listeners: list[Listener] = []
         self.failovers: list[Failover] = []
         self.forwarders: dict[str, Forwarder] = {}
@@ -84,6 +85,8 @@ class Balancer:
             descriptor = node.inherited.get(spec.name)
             sock = open_own(*topology.vip_address(spec)) if descriptor is None else inherited(descriptor)
             vip.add(sock, listener, listener.abort_all)
+            if descriptor is None:
+                self._own.append(vip)
             await self._take_part(vip, shared=descriptor is not None)
         await self._until_held(2 * topology.failover.lease)
 
@@ -125,6 +128,8 @@ class Balancer:
             await failover.stop()
         for vip in self.vips:
             vip.stop_accepting()
+        for vip in self._own:
+            vip.close()  # nobody comes after us: who knocks now must be refused, not kept waiting
         for listener in self.listeners:
             listener.drain()
         await quiet(self.listeners, deadline)
