@@ -100,9 +100,11 @@ class Wire:
         """Send all of it."""
         await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self.sock, data), PATIENCE)
 
-    async def get(self, target: bytes = b"/", *lines: bytes, method: bytes = b"GET") -> Message:
+    async def get(
+        self, target: bytes = b"/", *lines: bytes, method: bytes = b"GET", host: bytes = b"example.test"
+    ) -> Message:
         """Send a plain request and read its response."""
-        head = [b"%b %b HTTP/1.1" % (method, target), b"Host: example.test", *lines, b"", b""]
+        head = [b"%b %b HTTP/1.1" % (method, target), b"Host: " + host, *lines, b"", b""]
         await self.send(b"\r\n".join(head))
         return await self.response(method)
 
@@ -319,7 +321,11 @@ async def dial(port: int, *, address: str = "127.0.0.1", source: str | None = No
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     if source:
         sock.bind((source, 0))
-    await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
     return Wire(sock)
 
 
