@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: The line by which a request asks for an upgrade. We write it ourselves, so its spelling is known.
 UPGRADE = b"\r\nConnection: Upgrade\r\n"
+#: Why a backend that was asked is passed over.
+ASKED = frozenset((Reason.CONNECT_FAILED, Reason.RESPONSE_FAILED, Reason.TIMED_OUT))
 
 
 class OutRequest:
@@ -291,7 +293,8 @@ class Forward:
     def _exhausted(self) -> None:
         """No candidate is left."""
         if self.attempts and self.passed:
-            name, reason = self.passed[-1]
+            # of those that were asked: an explained request has the others in the list, too
+            name, reason = next(each for each in reversed(self.passed) if each[1] in ASKED)
             self._fail(reason, name, f"{self._detail}; no other backend is left")
         else:
             self._fail(Reason.NO_BACKEND, "", "no backend of the pool is usable")

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from cdnlab.forward.explain import mark, parse_hops
+from cdnlab.net.clock import wall
 from cdnlab.net.tasks import running
-from tests.support.balancers import Running, balancer
+from tests.support.balancers import Running, balancer, topology
 from tests.support.peers import OK, Message, Origin, Script, Wire, answer_ok, free_port, until
 
 
@@ -315,6 +317,22 @@ def deaf() -> Iterator[int]:
         yield full.getsockname()[1]
         for filler in fillers:
             filler.close()
+
+
+async def test_an_explained_request_fails_as_any_other() -> None:
+    """The backends that were not asked are in the explanation, but not what the answer is about."""
+    async with Origin(never) as origin:
+        near = {"name": "near", "address": "127.0.0.1", "port": origin.port, "place": "icn"}
+        far = {"name": "far", "address": "127.0.0.1", "port": free_port(), "place": "fra"}
+        pool = {"algorithm": "nearest", "backends": [near, far]}
+        plan = topology(origin, pool=pool, upstream={"response_timeout": 0.2})
+        async with balancer(plan=plan) as lb, await lb.client() as client:
+            down(lb, 1)
+            value = mark(lb.node.secrets.explain_key, b"GET", b"/", int(wall()) + 60)
+            response = await client.get(b"/", b"Cdnlab-Explain: " + value)
+            assert response.status == 504
+            (hop,) = parse_hops(response.one(b"cdnlab-hop") or b"")
+            assert sorted(hop.passed) == [("far", "down"), ("near", "timed_out")]
 
 
 async def test_a_request_waiting_for_a_connection_can_be_given_up() -> None:
