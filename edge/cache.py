@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from edge.response import ResponseFacts
 
 _HIT = POSITION[Result.HIT]
+_HIT_RESULT = Result.HIT  # reading a member of an enumeration from its class is a Python call in 3.11
 _MASK = SHARDS - 1
 
 
@@ -151,7 +152,7 @@ class Cache:
         ring.entries.append(
             (
                 started + self.replies.wall_offset, line.method, facts.claims.host, line.target.canonical, status,
-                Result.HIT, place, seconds, "", size, "", request_id, peer,
+                _HIT_RESULT, place, seconds, "", size, "", request_id, peer,
             )
         )  # fmt: skip
 

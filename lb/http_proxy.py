@@ -20,6 +20,7 @@ from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS, Tallies, Tally
 from cdnlab.pool.reasons import Reason
+from cdnlab.wire.request import OURS
 from lb.heads import RequestPlan, ResponsePlan, upgrade_head, volatile_lines
 from lb.stats import Outcome
 from lb.trace import Ids, good_request_id, good_traceparent
@@ -41,6 +42,7 @@ ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 #: A tunnel without a byte for this long is closed (HAProxy's guide: `timeout tunnel 1h`).
 TUNNEL_IDLE = 3600.0
 
+_OK, _SERVER_ERROR = Outcome.OK, Outcome.SERVER_ERROR  # reading them from the class is a Python call in 3.11
 _BY_STATUS = {502: Outcome.UNREACHABLE, 503: Outcome.NO_BACKEND, 504: Outcome.TIMEOUT}
 
 
@@ -141,6 +143,10 @@ class HttpProxy:
             and not exchange.explain
         ):
             self._send(exchange, standing)
+            return
+        if line.target.path.startswith(OURS):
+            # one node asks another there, directly; passed on it would be our own word to a stranger
+            self._refuse(exchange, 404, "this path is between nodes")
             return
         pool = self.routes.pool(exchange.host, line.target.path)
         if pool is None:
@@ -319,7 +325,7 @@ class Proxied:
         status = block.status
         if whole is not None:
             exchange.answer(status, head, whole)
-            self._finished(Outcome.OK if status < 500 else Outcome.SERVER_ERROR)
+            self._finished(_OK if status < 500 else _SERVER_ERROR)
         else:
             exchange.respond(status, head, length if length >= 0 else None)
 
@@ -358,7 +364,7 @@ class Proxied:
         exchange = self.exchange
         status = exchange.status
         exchange.finish(trailers)
-        self._finished(Outcome.OK if status < 500 else Outcome.SERVER_ERROR)
+        self._finished(_OK if status < 500 else _SERVER_ERROR)
 
     def forward_failed(self, failure: Failure) -> None:
         """Say so, or cut the response that has begun."""

@@ -49,7 +49,10 @@ async def attach(
     if rtt > 0:
         # SYN and its answer; TLS 1.3 takes one more round trip (RFC 8446 §2), which the loop's own handshake over
         # loopback does not: it runs below the link
-        await asyncio.sleep(rtt * (2 if tls else 1))
+        due = now() + rtt * (2 if tls else 1)
+        # uvloop counts whole milliseconds and may be one early
+        while (left := due - now()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(max(left, SHORTEST_TIMER))
         outer = Link(loop, protocol, rtt / 2, window)
     await loop.create_connection(
         lambda: outer, sock=sock, ssl=tls, server_hostname=server_name if tls else None

@@ -107,6 +107,8 @@ class Listener:
             header_count=limits.header_count,
             target_bytes=limits.target_bytes,
         )
+        self.lines = self.memo.lines
+        self.handle = handler.handle
         self.scheme = scheme
         self.holder: Holder = holder or Always()
         self.leased = holder is not None

@@ -202,11 +202,15 @@ class Connection(asyncio.Protocol):
         if self._state == IDLE and not self._buf:
             at = data.find(b"\r\n")
             if at > 0 and len(data) - at + 1 == len(last) and data.endswith(last):
-                try:
-                    self.line = self.listener.memo.line(data[:at])
-                except Malformed as error:
-                    self._malformed(error)
-                    return
+                raw = data[:at]
+                line = self.listener.lines.young.get(raw)
+                if line is None:
+                    try:
+                        line = self.listener.memo.line(raw)
+                    except Malformed as error:
+                        self._malformed(error)
+                        return
+                self.line = line
                 self.block = self._last_block
                 self.volatile = self._last_volatile
                 self._begin(instant)
@@ -462,7 +466,7 @@ class Connection(asyncio.Protocol):
             self.answer(*listener.alive())
             return
         try:
-            listener.handler.handle(self)
+            listener.handle(self)
         except Exception:
             log.exception("%s: unexpected error while handling %s", listener.name, line.raw[:200])
             self._fail_body("internal error")

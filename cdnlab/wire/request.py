@@ -26,6 +26,8 @@ VOLATILE: frozenset[bytes] = frozenset(
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))  # RFC 9110 §9.2.1
 IDEMPOTENT = SAFE | {b"PUT", b"DELETE"}  # RFC 9110 §9.2.2
 
+OURS = b"/.well-known/cdnlab/"  # under it our nodes answer each other, and nobody else
+
 METHOD_BYTES = 32  # the longest registered one has 17: UPDATEREDIRECTREF
 HEADER_BYTES = 32768  # HAProxy's tune.bufsize is 16 KiB, nginx's large_client_header_buffers 4 x 8 KiB
 HEADER_COUNT = 128  # HAProxy's tune.http.maxhdr is 101, Apache's LimitRequestFields 100
@@ -45,7 +47,7 @@ class RequestLine:
     method.
 
     `start` is the line as it is sent on, with its CRLF; `ordinary`: a gateway may send it on so, which does not hold
-    for CONNECT, TRACE and a target that brings its own authority.
+    for CONNECT, TRACE, a target that brings its own authority, and what our nodes ask each other.
     """
 
     __slots__ = ("idempotent", "method", "ordinary", "raw", "safe", "start", "target", "version")
@@ -58,7 +60,11 @@ class RequestLine:
         self.safe = method in SAFE
         self.idempotent = method in IDEMPOTENT
         self.start = method + b" " + target.canonical + b" HTTP/1.1\r\n"
-        self.ordinary = target.authority is None and method not in (b"CONNECT", b"TRACE")
+        self.ordinary = (
+            target.authority is None
+            and method not in (b"CONNECT", b"TRACE")
+            and not target.canonical.startswith(OURS)
+        )
 
 
 class RequestBlock:
@@ -178,7 +184,7 @@ def _refuse_version(protocol: bytes) -> NoReturn:
 class RequestMemo:
     """Parses request heads and remembers what they meant, within `budget` bytes. One per node."""
 
-    __slots__ = ("_blocks", "_header_bytes", "_header_count", "_lines", "_target_bytes")
+    __slots__ = ("_blocks", "_header_bytes", "_header_count", "_target_bytes", "lines")
 
     def __init__(
         self,
@@ -191,21 +197,22 @@ class RequestMemo:
         self._header_bytes = header_bytes
         self._header_count = header_count
         self._target_bytes = target_bytes
-        self._lines: Generations[RequestLine] = Generations(budget // 2)
+        self.lines: Generations[RequestLine] = Generations(budget // 2)
+        """For who reads `young` first, and asks `line` for what is not there: a call is spared for each request."""
         self._blocks: Generations[RequestBlock] = Generations(budget - budget // 2)
 
     def line(self, raw: bytes) -> RequestLine:
         """The request line `raw`, without its CRLF. Raises Malformed: 400, 414, 501, 505."""
         try:
-            return self._lines.young[raw]
+            return self.lines.young[raw]
         except KeyError:
             return self._line_missed(raw)
 
     def _line_missed(self, raw: bytes) -> RequestLine:
-        line = self._lines.recall(raw, _line_cost)
+        line = self.lines.recall(raw, _line_cost)
         if line is None:
             line = parse_line(raw, self._target_bytes)
-            self._lines.keep(raw, line, _line_cost(line))
+            self.lines.keep(raw, line, _line_cost(line))
         return line
 
     def block(self, raw: bytes, version: int) -> tuple[RequestBlock, tuple[Field, ...]]:

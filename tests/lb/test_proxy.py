@@ -330,3 +330,11 @@ async def test_options_of_everything_and_methods_a_gateway_does_not_do() -> None
         assert response.status == 405
         assert b"GET" in (response.one(b"allow") or b"")
         assert len(origin.requests) == 1
+
+
+async def test_a_stranger_does_not_get_the_word_between_nodes() -> None:
+    async with Origin() as origin, balancer(origin) as lb, await lb.client() as client:
+        assert (await client.get()).status == 200
+        for path in (b"/.well-known/cdnlab/alive", b"/x/../.well-known/cdnlab/alive"):
+            assert (await client.get(path)).status == 404, "also on a connection whose fields are known"
+        assert len(origin.requests) == 1

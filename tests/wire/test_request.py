@@ -374,7 +374,7 @@ def test_ever_new_blocks_and_lines_do_not_grow_the_memo() -> None:
         memo.block(block_of(HOST, b"X-New: %d" % number), 11)
         memo.line(b"GET /%d HTTP/1.1" % number)
     blocks = {**memo._blocks.young, **memo._blocks.old}
-    lines = {**memo._lines.young, **memo._lines.old}
+    lines = {**memo.lines.young, **memo.lines.old}
     assert 0 < len(blocks) < 200
     assert 0 < len(lines) < 500
     assert sum(block.size for block in blocks.values()) <= 1 << 17
@@ -431,4 +431,4 @@ def test_the_block_of_a_browser_leaves_half_its_reckoning_to_what_is_derived() -
 def test_a_line_reckons_what_it_holds(raw: bytes) -> None:
     memo = RequestMemo(budget=64 << 20)
     line = memo.line(raw)
-    assert weight(line) <= memo._lines.used
+    assert weight(line) <= memo.lines.used
