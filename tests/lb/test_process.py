@@ -245,6 +245,7 @@ async def test_a_signal_lets_what_runs_finish_and_then_it_exits() -> None:
         go.set()
         assert await busy.exactly(6) == b" whole"
         assert await busy.ended() == "closed"
+        busy.close()  # or it would be lingered for
         assert await lb.ends() == 0
 
 
