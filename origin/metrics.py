@@ -54,7 +54,7 @@ class Counts:
             clock.wall() - seconds,
             request.method,
             request.host,
-            request.raw_path,
+            request.raw_path[:MAX_TARGET],
             status,
             RESULTS[index],
         )

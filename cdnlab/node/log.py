@@ -39,7 +39,6 @@ REQUEST_FIELDS = (
 KEPT = 1000
 """Entries kept in each ring: some minutes of a person's clicking, a moment of a load test."""
 
-EVENT_KINDS = ("state", "health", "failover", "store", "limit", "start", "stop")
 
 Entry = tuple[Any, ...]
 

@@ -159,3 +159,12 @@ async def _first(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
                     return response.status, response.headers["Cdnlab-Origin"]
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(0.02)
+
+
+async def test_a_long_target_does_not_fill_the_memory_of_requests(
+    origin: OriginApp, client: aiohttp.ClientSession
+) -> None:
+    async with client.get("/" + "a" * 4000) as response:
+        assert response.status == 404
+    (entry,) = origin.node.ring.after(0)["entries"]
+    assert entry["target"] == "/" + "a" * 499
