@@ -107,11 +107,12 @@ def own_address(node: Node) -> str | None:
 
     A node binds one of its own addresses, so that its peers can trust single addresses: on loopback a trusted range
     would be everybody. A node alone has no peers that need to know it, and its origin may be elsewhere: not bound.
+    Nor is one that stands on several networks, since only the kernel knows which of its addresses leads where.
     """
-    address = node.topology.node(node.name).address
-    parsed = ip_address(address)
+    spec = node.topology.node(node.name)
+    parsed = ip_address(spec.address)
     bound = len(node.topology.nodes) > 1 and parsed.version == 4 and not parsed.is_unspecified
-    return address if bound else None
+    return spec.address if bound and not spec.addresses else None
 
 
 def make_prober(node: Node, pool: Pool) -> Prober:

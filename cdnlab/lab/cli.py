@@ -14,7 +14,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from cdnlab.lab.errors import MISUSED, LabError
+from cdnlab.lab.errors import LabError
 
 
 class Entry(NamedTuple):
@@ -38,6 +38,7 @@ COMMANDS = {
     "resume": Entry("cdnlab.lab.orders:resume", "Let a frozen node run on."),
     "start": Entry("cdnlab.lab.orders:start", "Start a node that is dead."),
     "check": Entry("cdnlab.lab.check:command", "Check a topology file."),
+    "node": Entry("cdnlab.lab.node_command:command", "Run one node of a topology, apart from a lab."),
     "edge": Entry("edge.command:app", "Run one edge cache in front of any server."),
     "lb": Entry("lb.command:app", "Run one load balancer in front of any servers."),
     "origin": Entry("origin.command:app", "Run the demo site."),
@@ -142,10 +143,11 @@ def up(
 ) -> None:
     """Bring up the whole network, show what runs where, and stay until Ctrl-C (or, with -d, until `cdnlab down`)."""
     from cdnlab.lab import up as lab
+    from cdnlab.lab.choices import Choices, on_off
     from cdnlab.plan.errors import PlanError
 
     try:
-        choices = lab.Choices(
+        choices = Choices(
             topology=topology,
             detach=detach,
             port=port,
@@ -154,7 +156,7 @@ def up(
             origin_host=origin_host,
             forwarded_proto=forwarded_proto,
             origin_place=None if origin_place == "none" else origin_place,
-            distance=_on_off(distance),
+            distance=on_off(distance, "--distance"),
             store=store,
         )
         code = lab.up(choices)
@@ -163,14 +165,6 @@ def up(
     except KeyboardInterrupt:
         code = 130
     raise typer.Exit(code)
-
-
-def _on_off(word: str | None) -> bool | None:
-    if word is None:
-        return None
-    if word not in ("on", "off"):
-        raise LabError(f"--distance {word}: it is on or off", "", MISUSED)
-    return word == "on"
 
 
 def main() -> None:

@@ -13,35 +13,17 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from socket import socket
 from typing import Any
 from urllib.parse import quote
 
 from cdnlab.lab import addresses, daemon, embedded_store, nursery, programs
+from cdnlab.lab.choices import Choices, choose
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
 from cdnlab.lab.state import StateDirectory, unwritable
 from cdnlab.lab.welcome import command, page_url, tell, welcome
 from cdnlab.plan.errors import PlanError
-from cdnlab.plan.load import load
 from cdnlab.plan.topology import Topology
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What the command line says; None and empty leave it to the topology."""
-
-    topology: Path | None = None
-    detach: bool = False
-    port: int | None = None
-    state: Path | None = None
-    origins: tuple[str, ...] = ()
-    origin_host: str | None = None
-    forwarded_proto: str | None = None
-    origin_place: str | None = None
-    distance: bool | None = None
-    store: str | None = None
 
 
 def up(choices: Choices, tiers: programs.Tiers = programs.REAL) -> int:
@@ -61,37 +43,6 @@ def up(choices: Choices, tiers: programs.Tiers = programs.REAL) -> int:
     finally:
         state.sweep()
         os.close(lock)
-
-
-def choose(choices: Choices) -> Topology:
-    """The topology as the command line changes it. PlanError."""
-    topology = load(choices.topology)
-    if choices.port is not None:
-        topology = topology.with_port(choices.port)
-    if choices.distance is not None:
-        topology = topology.with_distance(choices.distance)
-    if choices.store is not None:
-        topology = topology.with_store(choices.store)
-    if choices.origin_place is not None:
-        _check_place(topology, choices.origin_place)
-    if choices.origins:
-        topology = topology.with_origins(
-            choices.origins,
-            origin_host=choices.origin_host,
-            forwarded_proto=choices.forwarded_proto,
-            origin_place=choices.origin_place,
-        )
-    elif choices.origin_host or choices.forwarded_proto:
-        given = "--origin-host" if choices.origin_host else "--forwarded-proto"
-        raise LabError(f"{given} says how --origin is asked, and none is given", "add --origin URL", MISUSED)
-    return topology
-
-
-def _check_place(topology: Topology, code: str) -> None:
-    try:
-        topology.place(code)
-    except PlanError as error:
-        raise PlanError(error.problem, "--origin-place", error.remedy) from None
 
 
 def _up(

@@ -69,12 +69,19 @@ def load(directory: Path) -> Secrets:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """The secret appears as a whole or not at all: nodes of one lab may start at once, and the first one counts."""
+    if path.exists():
         return
-    with open(descriptor, "w") as file:
-        file.write(text + "\n")
+    new = path.with_name(f".{path.name}.{randomness.token_hex(8)}")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text + "\n")
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> bytes:

@@ -96,12 +96,16 @@ def _nodes(topology: Topology) -> Iterator[PlanError]:
 
 
 def _addresses(topology: Topology) -> Iterator[PlanError]:
-    """Every TCP address that will be listened on, once. A lone balancer's own address may be its VIP."""
+    """Every TCP address that will be listened on, once. A lone balancer's own address may be its VIP, and balancers
+    that are started apart may share one: under it they listen at their admin ports only.
+    """
     used: dict[tuple[str, int], str] = {}
     lone = topology.tier("lb") if len(topology.tier("lb")) == 1 else ()
+    apart = topology.tier("lb") if all(vip.provider == "reuseport" for vip in topology.vips) else ()
     for where, address, remedy in _listeners(topology):
         owner = used.setdefault(address, where)
         shared = where.startswith("vips[") and owner in {f"nodes.{name}.address" for name in lone}
+        shared = shared or {where, owner} <= {f"nodes.{name}.address" for name in apart}
         if owner != where and address[1] != 0 and not shared:
             host, port = address
             yield PlanError(f"{host}:{port} is already the address of {owner}", where, remedy)

@@ -95,6 +95,11 @@ class Vip(Section):
     port: int | None = setting(
         None, "The port clients connect to; by default ports.base.", "port", ge=0, le=65535
     )
+    provider: Literal["lab", "reuseport"] = setting(
+        "lab",
+        "How balancers come by its socket. `lab`: `cdnlab up` opens one and all inherit it. `reuseport`: each holder "
+        "opens its own and steers to it; for balancers that are started apart on one host or network namespace.",
+    )
 
 
 class Distance(Section):
@@ -146,6 +151,12 @@ class NodeSpec(Section):
     )
     address: Address = Field(
         description="The address it listens on, and connects from.", json_schema_extra={"unit": "IP address"}
+    )
+    addresses: tuple[Address, ...] = setting(
+        (),
+        "Its further addresses, where it stands on several networks: there the system chooses from which of them it "
+        "connects, and its peers trust each.",
+        "IP addresses",
     )
     data_port: int | None = setting(None, "Its port for HTTP; by default ports.base.", "port", ge=0, le=65535)
     admin_port: int | None = setting(

@@ -138,14 +138,28 @@ class Topology(Section):
         """(host, port) on which a VIP's holder serves HTTP."""
         return vip.address, self.ports.data if vip.port is None else vip.port
 
+    def dial_address(self, vip: Vip) -> tuple[str, int]:
+        """(host, port) at which a program of ours reaches a VIP: a VIP on every address is at each balancer's."""
+        host, port = self.vip_address(vip)
+        everywhere = bool(ip_address(host).is_unspecified)
+        balancers = self.tier("lb")
+        return (self.nodes[balancers[0]].address if everywhere and balancers else host), port
+
     def trusted_peers(self, name: str | None = None) -> frozenset[str]:
         """Addresses whose word about a client is believed: the balancers' and edges', and clients.trusted.
 
-        A node, if named, is not its own peer: a lone edge on 127.0.0.1 must not trust everybody there.
+        A node, if named, is not its own peer: a lone edge on 127.0.0.1 must not trust everybody there. Nor is a
+        balancer that shares its address.
         """
-        ours = (node for key, node in self.nodes.items() if node.tier != "origin" and key != name)
-        addresses = (node.address for node in ours if not ip_address(node.address).is_unspecified)
-        return frozenset((*addresses, *self.clients.trusted))
+        me = None if name is None else self.nodes.get(name)
+        ours = (
+            node
+            for key, node in self.nodes.items()
+            if node.tier != "origin" and key != name and not _one_place_in_the_net(node, me)
+        )
+        addresses = (address for node in ours for address in (node.address, *node.addresses))
+        known = (address for address in addresses if not ip_address(address).is_unspecified)
+        return frozenset((*known, *self.clients.trusted))
 
     # -- pools and routes ----------------------------------------------------------------------------------
 
@@ -265,6 +279,11 @@ class Topology(Section):
         """YAML that load() reads back equal: what was set, and nothing that was not."""
         data = self.model_dump(mode="json", exclude_unset=True)
         return yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _one_place_in_the_net(node: NodeSpec, me: NodeSpec | None) -> bool:
+    """Two balancers in one network namespace, or on one host, each ready to hold the VIP."""
+    return me is not None and node.tier == me.tier == "lb" and node.address == me.address
 
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cdnlab.lab import embedded_store, reach, up
+from cdnlab.lab.choices import Choices, choose
 from cdnlab.lab.errors import LabError
 from cdnlab.lab.state import StateDirectory
 from cdnlab.plan.errors import PlanError
@@ -74,16 +75,16 @@ def test_a_topology_that_is_wrong_is_told_as_the_plan_tells_it(case: str, tmp_pa
     text, wrong, remedy = TOPOLOGIES[case]
     file = tmp_path / "lab.yaml"
     file.write_text(text)
-    said = refused(2, str(file)) if case == "unknown key" else misused(up.Choices(file))
+    said = refused(2, str(file)) if case == "unknown key" else misused(Choices(file))
     assert str(file) in said
     assert wrong in said
     assert remedy in said
 
 
-def misused(choices: up.Choices) -> str:
+def misused(choices: Choices) -> str:
     """What is said of a configuration that cannot work; it is refused before anything is touched."""
     with pytest.raises((PlanError, LabError)) as error:
-        up.choose(choices)
+        choose(choices)
     assert getattr(error.value, "code", 2) == 2
     return str(error.value)
 
@@ -99,7 +100,7 @@ def misused(choices: up.Choices) -> str:
     ],
 )
 def test_an_origin_that_does_not_parse(url: str, remedy: str) -> None:
-    said = misused(up.Choices(origins=(url,)))
+    said = misused(Choices(origins=(url,)))
     assert said.startswith(f'--origin: origin "{url}"')
     assert remedy in said
 
@@ -108,19 +109,19 @@ def test_an_origin_that_does_not_parse(url: str, remedy: str) -> None:
     ("choices", "said"),
     [
         (
-            up.Choices(origin_host="app.example"),
+            Choices(origin_host="app.example"),
             "--origin-host says how --origin is asked, and none is given",
         ),
-        (up.Choices(forwarded_proto="https"), "--forwarded-proto says how --origin is asked"),
-        (up.Choices(store="http://127.0.0.1"), "store.url"),
+        (Choices(forwarded_proto="https"), "--forwarded-proto says how --origin is asked"),
+        (Choices(store="http://127.0.0.1"), "store.url"),
         (
-            up.Choices(origins=("http://127.0.0.1:1",), origin_place="icm"),
+            Choices(origins=("http://127.0.0.1:1",), origin_place="icm"),
             '--origin-place: there is no place "icm"; did you',
         ),
-        (up.Choices(Path("/nowhere/lab.yaml")), "/nowhere/lab.yaml: there is no such file"),
+        (Choices(Path("/nowhere/lab.yaml")), "/nowhere/lab.yaml: there is no such file"),
     ],
 )
-def test_options_that_make_no_sense(choices: up.Choices, said: str) -> None:
+def test_options_that_make_no_sense(choices: Choices, said: str) -> None:
     assert misused(choices).startswith(said)
 
 
@@ -255,4 +256,4 @@ def test_a_missing_store_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_systems_are_sent_to_containers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(LabError, match="docker compose up"):
-        up.up(up.Choices())
+        up.up(Choices())
