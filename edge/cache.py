@@ -54,8 +54,8 @@ class Cache:
     """The handler of an edge's listeners."""
 
     __slots__ = (
-        "_by_place", "_member", "_other", "_shards", "fetches", "flights", "forwarder", "not_stored", "ours", "replies",
-        "ring", "settings", "storage", "tallies", "trail",
+        "_by_place", "_member", "_other", "_shards", "fetched_bytes", "fetches", "flights", "forwarder", "not_stored",
+        "ours", "replies", "ring", "settings", "storage", "tallies", "trail",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,8 @@ class Cache:
         """Whether the pool holds our own nodes only, which alone may see the mark of an explanation."""
         self.fetches: dict[int, int] = dict.fromkeys((100, 200, 300, 304, 400, 500, 0), 0)
         """Answers of the origin by class; 304 by itself, and 0 for none."""
+        self.fetched_bytes = 0
+        """Body bytes that came from the origin, whatever became of them."""
         self.not_stored: dict[NotStored, int] = dict.fromkeys(NotStored, 0)
         self._member = cache_status.name(trail.node)
         self._shards = storage.shards

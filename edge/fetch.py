@@ -284,9 +284,10 @@ class Fetch:
         """Bytes of the body."""
         if self._over:
             return
-        stream = self._stream
-        stream.received += len(data)
-        if self._storing and not self._room_for(len(data)):
+        stream, size = self._stream, len(data)
+        self.cache.fetched_bytes += size
+        stream.received += size
+        if self._storing and not self._room_for(size):
             self._stop_storing()
         stream.add(data)
         for reader in tuple(self.readers):

@@ -28,6 +28,9 @@ FETCHES = MetricSpec(
     ("answer",),
     "Requests to the origin, by its answer: 2xx, 3xx, 304, 4xx, 5xx or none.",
 )
+FETCHED = MetricSpec(
+    "cdnlab_edge_fetched_bytes_total", "counter", (), "Body bytes that came from the origin."
+)
 NOT_STORED = MetricSpec(
     "cdnlab_edge_not_stored_total",
     "counter",
@@ -48,7 +51,8 @@ EVICTIONS = MetricSpec(
 FLIGHTS = MetricSpec("cdnlab_edge_fetches", "gauge", (), "Requests to the origin under way.")
 
 TABLE = (
-    DURATION, REQUESTS, BYTES, FETCHES, NOT_STORED, OBJECTS, STORED, ARRIVING, CAPACITY, EVICTIONS, FLIGHTS,
+    DURATION, REQUESTS, BYTES, FETCHES, FETCHED, NOT_STORED, OBJECTS, STORED, ARRIVING, CAPACITY, EVICTIONS,
+    FLIGHTS,
 )  # fmt: skip
 
 _ANSWERS = {100: "1xx", 200: "2xx", 300: "3xx", 304: "304", 400: "4xx", 500: "5xx", 0: "none"}
@@ -59,6 +63,7 @@ def families(cache: Cache) -> Iterator[Family]:
     storage = cache.storage
     yield from cache.tallies.families(DURATION, REQUESTS, BYTES)
     yield family(FETCHES, [((_ANSWERS[kind],), count) for kind, count in cache.fetches.items()])
+    yield family(FETCHED, [((), cache.fetched_bytes)])
     yield family(NOT_STORED, [((str(reason),), count) for reason, count in cache.not_stored.items()])
     yield family(OBJECTS, [((), storage.objects)])
     yield family(STORED, [((), storage.used)])

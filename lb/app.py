@@ -31,7 +31,7 @@ from lb.failover import State
 from lb.failover_lease import Failover
 from lb.http_proxy import HttpProxy
 from lb.routes import Routes
-from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, TRANSITIONS
+from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, STATE, TRANSITIONS
 from lb.vip import Vip, inherited, open_own
 
 #: How often a balancer that starts looks whether a VIP is held.
@@ -154,7 +154,7 @@ class Balancer:
         rows += [
             {
                 "name": vip.name,
-                "state": str(State.ACTIVE if vip.accepting else State.INITIALIZE),
+                "state": str(self._state(vip)),
                 "holder": self.node.name,
                 "token": 0,
             }
@@ -172,6 +172,10 @@ class Balancer:
         """The tier's table, filled."""
         yield from self.tallies.families(DURATION, REQUESTS, BYTES)
         yield family(HOLDER, [((vip.name,), int(vip.accepting)) for vip in self.vips])
+        states = [(vip.name, self._state(vip)) for vip in self.vips]
+        yield family(
+            STATE, [((name, str(each)), int(each is state)) for name, state in states for each in State]
+        )
         yield family(
             TRANSITIONS,
             [
@@ -182,6 +186,12 @@ class Balancer:
         )
         yield from pool_families(self.forwarders.values())
         yield from listener_families(self.listeners)
+
+    def _state(self, vip: Vip) -> State:
+        for failover in self.failovers:
+            if failover.vip is vip:
+                return failover.machine.state
+        return State.ACTIVE if vip.accepting else State.INITIALIZE
 
     def _transitions(self, vip: Vip) -> dict[State, int]:
         for failover in self.failovers:

@@ -52,10 +52,16 @@ BYTES = MetricSpec(
     "cdnlab_lb_response_bytes_total", "counter", ("outcome", "client_place"), "Body bytes sent to clients."
 )
 HOLDER = MetricSpec("cdnlab_lb_vip_active", "gauge", ("vip",), "1 while this balancer holds the VIP.")
+STATE = MetricSpec(
+    "cdnlab_lb_failover_state",
+    "gauge",
+    ("vip", "state"),
+    "1 for the failover state that this balancer is in, 0 for the others.",
+)
 TRANSITIONS = MetricSpec(
     "cdnlab_lb_failover_transitions_total",
     "counter",
     ("vip", "state"),
     "Changes of the failover state, by the new one.",
 )
-TABLE = (DURATION, REQUESTS, BYTES, HOLDER, TRANSITIONS)
+TABLE = (DURATION, REQUESTS, BYTES, HOLDER, STATE, TRANSITIONS)

@@ -8,6 +8,7 @@ import pytest
 
 from cdnlab.wire.dates import format_date
 from edge.fetch import Fetch
+from edge.stats import families
 from tests.edge.support import Lab
 
 MINUTE = "Cache-Control: max-age=60"
@@ -123,6 +124,30 @@ def test_a_conditional_miss_fetches_the_whole_and_the_client_keeps_its_copy(lab:
     assert (x.status, x.got) == (304, b"")
     assert lab.ask("/").got == b"hello"
     assert lab.asked == 1
+
+
+def test_every_byte_from_the_origin_is_counted_once_whoever_reads_it(lab: Lab) -> None:
+    lab.store("/", MINUTE, 'ETag: "1"', body=b"x" * 1000)
+    lab.ask("/")  # a hit
+    lab.ask("/", method="HEAD")
+    assert lab.cache.fetched_bytes == 1000
+    readers = [lab.ask("/shared") for _ in range(3)]
+    lab.origin.last.answer(200, MINUTE, body=b"y" * 200, whole=True)
+    assert [reader.got for reader in readers] == [b"y" * 200] * 3
+    assert lab.cache.fetched_bytes == 1200
+    lab.ask("/private", method="POST")
+    lab.origin.last.answer(200, "Cache-Control: no-store", body=b"z" * 30)
+    assert lab.cache.fetched_bytes == 1230
+    lab.ask("/cut")
+    lab.origin.last.begin(200, MINUTE, "Content-Length: 10")
+    lab.origin.last.data(b"four")
+    lab.origin.last.fail()
+    assert lab.cache.fetched_bytes == 1234
+    lab.sleep(61)
+    lab.ask("/")
+    lab.origin.last.answer(304, MINUTE, 'ETag: "1"')
+    assert lab.cache.fetched_bytes == 1234, "a 304 brings no body"
+    assert "cdnlab_edge_fetched_bytes_total 1234\n" in "".join(each.text() for each in families(lab.cache))
 
 
 def test_a_stale_object_is_revalidated(lab: Lab) -> None:

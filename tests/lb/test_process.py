@@ -268,6 +268,12 @@ async def test_the_command_serves_and_counts() -> None:
                 metrics = (await console.get(b"/metrics", host=here)).body.decode()
                 rows = [row for row in metrics.splitlines() if row.startswith("cdnlab_lb_requests_total{")]
                 assert sum(float(row.rpartition(" ")[2]) for row in rows if 'outcome="ok"' in row) == 10
+                rows = [row for row in metrics.splitlines() if row.startswith("cdnlab_lb_failover_state{")]
+                assert [row.partition('state="')[2] for row in rows] == [
+                    'initialize"} 0',
+                    'backup"} 0',
+                    'active"} 1',
+                ]
 
 
 async def test_bad_usage_is_one_clear_message() -> None:
