@@ -7,7 +7,8 @@
 
 lab.sock needs no token: its directory is its owner's alone. The page's port is read-only, and answers only to hosts
 that mean this machine, so that a foreign site cannot read the lab by rebinding its name (DNS rebinding). Errors are
-{"error": text, "code": exit code for a command line}. It decides nothing about nodes; the supervisor does.
+{"error": text, "code": exit code for a command line}. It decides nothing about nodes: whoever watches them does, the
+supervisor or the observer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from aiohttp import web
 from cdnlab.lab.errors import MISUSED, LabError
 from cdnlab.lab.feed import KEPT
 from cdnlab.lab.gather import LAB, Gather
-from cdnlab.lab.supervisor import Supervisor
+from cdnlab.lab.watch import Watch
 
 PAGE = Path(__file__).with_name("page")
 HOST = "127.0.0.1"
@@ -35,13 +36,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Control:
     """Serves one lab; `open` and `close` it on the running loop."""
 
-    def __init__(self, supervisor: Supervisor, gather: Gather) -> None:
-        self._supervisor = supervisor
+    def __init__(self, watch: Watch, gather: Gather) -> None:
+        self._watch = watch
         self._gather = gather
         self._runners: list[web.AppRunner] = []
 
-    async def open(self, path: Path, port: int) -> None:
-        """Serve orders on the Unix socket `path`, and the page on `port` of 127.0.0.1. OSError if it is taken."""
+    async def open(self, path: Path, port: int, host: str = HOST) -> None:
+        """Serve orders on the Unix socket `path`, and the page on `port` of `host`. OSError if it is taken."""
         private = web.Application(middlewares=[errors])
         self._add_reads(private)
         for name in ("kill", "pause", "resume", "start"):
@@ -53,7 +54,7 @@ class Control:
         page.router.add_get("/", index)
         if PAGE.is_dir():
             page.router.add_static("/", PAGE)
-        await web.TCPSite(await self._runner(page), HOST, port).start()
+        await web.TCPSite(await self._runner(page), host, port).start()
 
     async def close(self) -> None:
         """Stop serving."""
@@ -82,7 +83,7 @@ class Control:
         async def handle(request: web.Request) -> web.Response:
             node = request.query.get("node")
             if node is not None and node != LAB:
-                self._supervisor.child(node)
+                self._watch.child(node)
             after, limit = _number(request, "after"), _number(request, "limit")
             if limit is None:
                 limit = NEWEST if after is None else KEPT
@@ -91,17 +92,17 @@ class Control:
         return handle
 
     def _order(self, name: str) -> Handler:
-        act: Callable[[str], Awaitable[None]] = getattr(self._supervisor, name)
+        act: Callable[[str], Awaitable[None]] = getattr(self._watch, name)
 
         async def handle(request: web.Request) -> web.Response:
             node = await _node(request)
             await act(node)
-            return answer({"node": node, **self._supervisor.child(node).describe()})
+            return answer({"node": node, **self._watch.child(node).describe()})
 
         return handle
 
     async def _down(self, request: web.Request) -> web.Response:
-        self._supervisor.stop("cdnlab down")
+        self._watch.down()
         return answer({"ending": True})
 
 

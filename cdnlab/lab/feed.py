@@ -16,10 +16,14 @@ Json = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """What one process of a node answered: `ring` is {"seen", "entries": [{"n": its number, "time", …}]}."""
+    """What one process of a node answered: `ring` is {"seen", "entries": [{"n": its number, "time", …}]}.
+
+    `life` tells the node's processes from one another: when this one started, since a container's next process has
+    the pid of the last one.
+    """
 
     node: str
-    pid: int | None
+    life: float | None
     ring: Json
 
 
@@ -29,19 +33,23 @@ class Feed:
     def __init__(self) -> None:
         self.seen = 0
         self._rows: deque[Json] = deque(maxlen=KEPT)
-        self._cursors: dict[str, tuple[int | None, int]] = {}
+        self._cursors: dict[str, tuple[float | None, int]] = {}
 
-    def cursor(self, node: str, pid: int | None) -> int:
+    def life(self, node: str) -> float | None:
+        """Which process of `node` was asked last; None if none was."""
+        return self._cursors.get(node, (None, 0))[0]
+
+    def cursor(self, node: str, life: float | None) -> int:
         """The number after which to ask this process of `node`; 0 for one not asked before."""
         asked, number = self._cursors.get(node, (None, 0))
-        return number if asked == pid else 0
+        return number if asked == life else 0
 
     def take(self, answers: list[Answer]) -> None:
         """Add what the nodes answered when they were asked from their cursors on."""
         fresh: list[Json] = []
-        for node, pid, ring in answers:
+        for node, life, ring in answers:
             entries = ring["entries"]
-            self._cursors[node] = (pid, entries[-1]["n"] if entries else self.cursor(node, pid))
+            self._cursors[node] = (life, entries[-1]["n"] if entries else self.cursor(node, life))
             fresh += [{**entry, "node": node} for entry in entries]
         for entry in sorted(fresh, key=lambda entry: float(entry["time"])):
             del entry["n"]

@@ -1,4 +1,4 @@
-"""What the nodes say of themselves, asked of their admin APIs and put beside what the supervisor sees.
+"""What the nodes say of themselves, asked of their admin APIs and put beside what is seen of them from outside.
 
 `status` is asked anew at most a few times a second, however many watch. A node that is frozen or dead is not asked; one
 that does not answer costs the others nothing. It changes nothing.
@@ -10,23 +10,17 @@ import asyncio
 import time
 from typing import Any
 
-import aiohttp
-
-from cdnlab.lab import embedded_store
+from cdnlab.lab.addresses import show
 from cdnlab.lab.feed import Answer, Feed
-from cdnlab.lab.supervisor import Child, Supervisor
+from cdnlab.lab.node_api import NoAnswer, NodeApi
+from cdnlab.lab.watch import Watch, Watched
 from cdnlab.plan.topology import Topology
 
-#: Seconds a node may take to answer for itself; its loop does so in a millisecond unless it hangs.
-ANSWER = 0.8
 #: Seconds for which one look at everything serves all who ask.
 FRESH = 0.3
 
-#: The name under which the supervisor's own events are asked for.
+#: The name under which the events of the one that watches are asked for.
 LAB = "lab"
-
-ERRORS = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
-"""Every way in which a node fails to answer; ValueError is an answer that is no JSON."""
 
 Json = dict[str, Any]
 
@@ -34,13 +28,13 @@ Json = dict[str, Any]
 class Gather:
     """Asks the nodes of one lab. Made inside the running loop; `close` it there."""
 
-    def __init__(self, supervisor: Supervisor, topology: Topology, facts: Json, store: str) -> None:
+    def __init__(self, watch: Watch, topology: Topology, facts: Json, store: str) -> None:
         """`facts` are /lab's that never change; `store` is its URL without a password."""
-        self._supervisor = supervisor
+        self._watch = watch
         self._topology = topology
         self._facts = facts
         self._url = store
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER))
+        self._api = NodeApi(topology)
         self._feeds = {"requests": Feed(), "events": Feed()}
         self._pulling = asyncio.Lock()
         self._looking = asyncio.Lock()
@@ -49,18 +43,18 @@ class Gather:
 
     async def close(self) -> None:
         """Close the connections to the nodes."""
-        await self._session.close()
+        await self._api.close()
 
     def lab(self) -> Json:
-        """The lab itself: where it is, its VIPs, its nodes as the supervisor sees them, its store."""
-        nodes = [self._node(child) for child in self._nodes()]
-        return {**self._facts, "nodes": nodes, "store": self._store()}
+        """The lab itself: where it is, its VIPs, its nodes as they are seen from outside, its store."""
+        nodes = [self._node(one) for one in self._nodes()]
+        return {**self._facts, "nodes": nodes, "store": {"url": self._url, **self._watch.store()}}
 
     async def status(self) -> Json:
-        """{"lab": …, "nodes": [each node's /status, with what the supervisor sees above it]}."""
+        """{"lab": …, "nodes": [each node's /status, with what is seen of it from outside above it]}."""
         async with self._looking:
             if time.monotonic() - self._looked >= FRESH:
-                nodes = await asyncio.gather(*(self._look(child) for child in self._nodes()))
+                nodes = await asyncio.gather(*(self._look(one) for one in self._nodes()))
                 self._status = {"lab": self.lab(), "nodes": nodes}
                 self._looked = time.monotonic()
         return self._status
@@ -68,78 +62,53 @@ class Gather:
     async def feed(self, kind: str, after: int, node: str | None, limit: int) -> Json:
         """{kind: the newest `limit` entries after number `after`, oldest first, "next": the number to ask from then}.
 
-        `kind` is requests or events; the supervisor's own events are those of node "lab". Each entry has its "node".
+        `kind` is requests or events; what was seen from outside are events of node "lab". Each entry has its "node".
         """
         feed = self._feeds[kind]
         async with self._pulling:
-            asked = [child for child in self._nodes() if child.ready and not child.paused]
-            answers = await asyncio.gather(*(self._pull(feed, kind, child) for child in asked))
+            asked = [one for one in self._nodes() if one.ready and not one.paused]
+            answers = await asyncio.gather(*(self._pull(feed, kind, one.name) for one in asked))
             own = (
-                [Answer(LAB, None, self._supervisor.events.after(feed.cursor(LAB, None)))]
+                [Answer(LAB, None, self._watch.events.after(feed.cursor(LAB, None)))]
                 if kind == "events"
                 else []
             )
             feed.take([answer for answer in (*answers, *own) if answer is not None])
         return {kind: feed.after(after, node, limit), "next": feed.seen}
 
-    async def _pull(self, feed: Feed, kind: str, child: Child) -> Answer | None:
-        pid = child.pid
+    async def _pull(self, feed: Feed, kind: str, name: str) -> Answer | None:
+        life = feed.life(name)
+        number = feed.cursor(name, life)
         try:
-            ring = await self._ask(child, f"/{kind}?after={feed.cursor(child.name, pid)}")
-        except ERRORS:
+            ring = await self._api.ask(name, f"/{kind}?after={number}")
+            if number and ring.get("started") != life:  # another process, which counts from 1 again
+                ring = await self._api.ask(name, f"/{kind}?after=0")
+        except NoAnswer:
             return None
-        return Answer(child.name, pid, ring)
+        return Answer(name, ring.get("started"), ring)
 
-    def _nodes(self) -> list[Child]:
-        return [c for c in self._supervisor.children.values() if c.name != embedded_store.NAME]
+    def _nodes(self) -> list[Watched]:
+        return [one for name, one in self._watch.children.items() if name in self._topology.nodes]
 
-    def _node(self, child: Child) -> Json:
-        spec = self._topology.node(child.name)
+    def _node(self, one: Watched) -> Json:
+        spec = self._topology.node(one.name)
         return {
-            "name": child.name,
+            "name": one.name,
             "tier": spec.tier,
             "place": spec.place,
-            "data": _address(self._topology.data_address(child.name)),
-            "admin": _address(self._topology.admin_address(child.name)),
-            **child.describe(),
+            "data": show(self._topology.data_address(one.name)),
+            "admin": self._api.address(one.name),
+            **one.describe(),
         }
 
-    def _store(self) -> Json:
-        child = self._supervisor.children.get(embedded_store.NAME)
-        if child is None:
-            return {"kind": "external", "url": self._url}
-        state = "paused" if child.paused else "up" if child.running else "dead"
-        return {"kind": "embedded", "url": self._url, "state": state, **child.describe()}
-
-    async def _look(self, child: Child) -> Json:
-        seen = self._node(child)
-        if child.paused or not child.running:
-            return {**seen, "node": child.name, "state": "paused" if child.paused else "dead"}
+    async def _look(self, one: Watched) -> Json:
+        seen = self._node(one)
+        if one.verdict is not None:
+            return {**seen, "node": one.name, "state": one.verdict}
         if seen["admin"] is None:
-            return {**seen, "node": child.name, "state": "ready" if child.ready else "starting"}
+            return {**seen, "node": one.name, "state": "ready" if one.ready else "starting"}
         try:
-            said = await self._ask(child, "/status")
-        except ERRORS as error:
-            said = {"reason": f"does not answer on its admin address: {_name(error)}"}
-        return {**seen, **said, "pid": child.pid, "place": seen["place"], "tier": seen["tier"]}
-
-    async def _ask(self, child: Child, path: str) -> Json:
-        address = _address(self._topology.admin_address(child.name))
-        if address is None:
-            raise ValueError("its admin API is off")
-        async with self._session.get(f"http://{address}{path}") as response:
-            response.raise_for_status()
-            answer: Json = await response.json()
-            return answer
-
-
-def _name(error: BaseException) -> str:
-    return str(error) or type(error).__name__
-
-
-def _address(address: tuple[str, int] | None) -> str | None:
-    """host:port, IPv6 in brackets; None where there is none."""
-    if address is None:
-        return None
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            said = await self._api.ask(one.name, "/status")
+        except NoAnswer as error:
+            said = {"reason": f"does not answer on its admin address: {error}"}
+        return {**seen, **said, "place": seen["place"], "tier": seen["tier"]}

@@ -65,6 +65,11 @@ class Child:
         """Whether there is a process, ready or not, paused or not, or one is about to be."""
         return self.starting or self.pid is not None
 
+    @property
+    def verdict(self) -> str | None:
+        """What is to be said of it without asking it: "paused", "dead"; None where it can be asked."""
+        return "paused" if self.paused else None if self.running else "dead"
+
     def describe(self) -> dict[str, Any]:
         """The child as the control API shows it.
 
@@ -106,6 +111,17 @@ class Supervisor:
             return self.children[name]
         except KeyError:
             raise unknown_node(name, self.children) from None
+
+    def store(self) -> dict[str, Any]:
+        """The store as it is seen from here: a child, or somebody else's affair."""
+        child = self.children.get(embedded_store.NAME)
+        if child is None:
+            return {"kind": "external"}
+        return {"kind": "embedded", "state": child.verdict or "up", **child.describe()}
+
+    def down(self) -> None:
+        """Have the lab end, as `cdnlab down` asks."""
+        self.stop("cdnlab down")
 
     async def start(self, name: str) -> None:
         """Start a child that is not running and wait until it is ready."""

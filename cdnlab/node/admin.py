@@ -150,10 +150,10 @@ class Admin:
         return _json(self._node.status())
 
     async def _requests(self, request: web.Request) -> web.Response:
-        return _json({"node": self._node.name, **self._node.ring.after(*_range(request))})
+        return _json({**self._who(), **self._node.ring.after(*_range(request))})
 
     async def _events(self, request: web.Request) -> web.Response:
-        return _json({"node": self._node.name, **self._node.events.after(*_range(request))})
+        return _json({**self._who(), **self._node.events.after(*_range(request))})
 
     async def _drain(self, request: web.Request) -> web.Response:
         if self._node.health is NodeState.STARTING:
@@ -183,6 +183,10 @@ class Admin:
 
     async def _faults(self, request: web.Request) -> web.Response:
         raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node takes no faults", "kill or pause it instead")
+
+    def _who(self) -> Mapping[str, Any]:
+        """Which process of which node: containers give each new one the same pid."""
+        return {"node": self._node.name, "started": self._node.started}
 
     def _state(self) -> Mapping[str, Any]:
         node = self._node

@@ -148,6 +148,7 @@ class Node:
             "reason": self.reason,
             "since": self.since,
             "pid": os.getpid(),
+            "started": self.started,
             "uptime": round(now() - self._started, 3),
             "version": our_version(),
             "connections": self.connections(),

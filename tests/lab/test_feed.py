@@ -46,3 +46,10 @@ def test_it_is_bounded() -> None:
     feed.take([Answer("a", 1, ring(*((n, float(n)) for n in range(1, KEPT + 11))))])
     assert feed.seen == KEPT + 10
     assert len(feed.after(0, None, 10**9)) == KEPT
+
+
+def test_the_life_that_was_asked_last_is_remembered() -> None:
+    feed = Feed()
+    assert feed.life("a") is None
+    feed.take([Answer("a", 17.5, ring((3, 10.0)))])
+    assert (feed.life("a"), feed.life("b")) == (17.5, None)
