@@ -26,13 +26,14 @@ from cdnlab.net.listener import Listener, quiet
 from cdnlab.net.timers import Sweep
 from cdnlab.node.metrics import Family, Tallies, family
 from cdnlab.node.node import Node
+from cdnlab.plan.settings import Vip as VipSpec
 from lb import failover_lease
 from lb.failover import State
 from lb.failover_lease import Failover
 from lb.http_proxy import HttpProxy
 from lb.routes import Routes
 from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, STATE, TRANSITIONS
-from lb.vip import Vip, inherited, open_own
+from lb.vip import Vip, inherited, open_own, open_steered
 
 #: How often a balancer that starts looks whether a VIP is held.
 LOOK = 0.01
@@ -82,13 +83,22 @@ class Balancer:
         for spec, vip in zip(topology.vips, self.vips, strict=True):
             listener = make_listener(node, proxy, sweep, holder=vip)
             self.listeners.append(listener)
-            descriptor = node.inherited.get(spec.name)
-            sock = open_own(*topology.vip_address(spec)) if descriptor is None else inherited(descriptor)
-            vip.add(sock, listener, listener.abort_all)
-            if descriptor is None:
-                self._own.append(vip)
-            await self._take_part(vip, shared=descriptor is not None)
+            await self._take_part(vip, shared=self._come_by(vip, spec, listener))
         await self._until_held(2 * topology.failover.lease)
+
+    def _come_by(self, vip: Vip, spec: VipSpec, listener: Listener) -> bool:
+        """Open the VIP's sockets, or take them over; whether other balancers have them, too. PlanError."""
+        descriptor = self.node.inherited.get(spec.name)
+        if descriptor is not None:
+            vip.add(inherited(descriptor), listener, listener.abort_all)
+            return True
+        address = self.node.topology.vip_address(spec)
+        if spec.provider == "reuseport":
+            vip.add_steered(open_steered(*address), listener, listener.abort_all)
+            return True
+        vip.add(open_own(*address), listener, listener.abort_all)
+        self._own.append(vip)
+        return False
 
     async def _take_part(self, vip: Vip, *, shared: bool) -> None:
         """A VIP whose sockets others have, too, is held by lease; any other is ours alone."""

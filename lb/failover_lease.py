@@ -263,6 +263,8 @@ class Failover:
         self._tell()
         if Action.ACCEPT in actions:
             await self._accept()
+        elif Action.EXTEND in actions:
+            await self._steer_anew()
         if Action.FINISH in actions:
             vip.finish()
         if Action.RELEASE in actions:
@@ -277,6 +279,12 @@ class Failover:
                 await self._do(self.machine.unable(self.clock()))
         if self.machine.state is not State.ACTIVE:  # stopped in the meantime
             self.vip.stop_accepting()
+
+    async def _steer_anew(self) -> None:
+        try:
+            await self.vip.steer_anew()
+        except OSError as error:
+            log.error("VIP %s: connections may still go to another balancer: %s", self.vip.name, error)
 
     async def _release(self) -> None:
         try:

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
+from cdnlab.net.listening import listeners
 
 #: Connections that wait for a holder during a takeover; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
-LISTENING = "0A"
 
 Address = tuple[str, int]
 
@@ -80,36 +80,13 @@ def show(address: Address) -> str:
 
 def find_holder(address: Address) -> tuple[int, str] | None:
     """(pid, command) of a process that listens on the address, if this user may see it; proc(5)."""
-    inodes = set(_listening(address))
+    inodes = set(listeners(*address, covering=True))
     if not inodes:
         return None
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and _has_socket(process, inodes):
             return int(process.name), _command(process)
     return None
-
-
-def _listening(address: Address) -> Iterable[str]:
-    """Inodes of the sockets that listen on the address, or on every address with its port."""
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            local, port = fields[1].split(":")
-            if fields[3] == LISTENING and int(port, 16) == address[1] and local in _spellings(address[0]):
-                yield fields[9]
-
-
-def _spellings(host: str) -> set[str]:
-    """How /proc/net/tcp writes the host, IPv4 mapped into IPv6 too, and how it writes any host."""
-    if ":" in host:
-        packed = socket.inet_pton(socket.AF_INET6, host)
-        words = [packed[i : i + 4][::-1].hex().upper() for i in range(0, 16, 4)]
-        return {"".join(words), "0" * 32}
-    reverse = socket.inet_aton(host)[::-1].hex().upper()
-    return {reverse, f"0000000000000000FFFF0000{reverse}", "0" * 8, "0" * 32}
 
 
 def _has_socket(process: Path, inodes: set[str]) -> bool:

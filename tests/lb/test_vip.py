@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from cdnlab.net.clock import now
 from cdnlab.plan.errors import PlanError
-from lb.vip import Vip, inherited, open_own
+from lb.vip import Vip, inherited, open_own, open_steered
 
 
 class Door:
@@ -154,12 +154,12 @@ def test_a_taken_port_is_named_with_its_remedy() -> None:
             f"end what listens there (ss -ltnp 'sport = :{port}') or choose another"
         )
         with pytest.raises(PlanError, match="the port is taken"):
-            open_own("127.0.0.1", port, reuse_port=True)
+            open_steered("127.0.0.1", port)
 
 
-def test_those_who_ask_share_a_port() -> None:
-    with open_own("127.0.0.1", 0, reuse_port=True) as first:
-        open_own("127.0.0.1", first.getsockname()[1], reuse_port=True).close()
+def test_balancers_that_are_started_apart_need_a_port() -> None:
+    with pytest.raises(PlanError, match="give the VIP a port"):
+        open_steered("127.0.0.1", 0)
 
 
 @pytest.mark.parametrize(

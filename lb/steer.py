@@ -1,0 +1,92 @@
+"""A VIP's socket where no lab has opened one for all: each holder opens its own, and steers to it.
+
+Decides to which socket the kernel gives a new connection. It must not know who holds the VIP, nor the store.
+
+Balancers that are started apart, on one host or in one network namespace, all bind the address with SO_REUSEPORT.
+The kernel makes one group of all sockets that *listen* on it and spreads new connections over them. Only the holder
+listens, so the group is normally it alone. But a holder that was frozen still listens, and would get its share of the
+connections and leave them unanswered. So whoever takes over attaches a program to the group (SO_ATTACH_REUSEPORT_CBPF,
+socket(7); unprivileged) that gives every connection to one member by its index.
+
+Which index? The kernel tells nobody; but it appends each new member at the end (reuseport_add_sock), so the one that
+has just begun to listen is the last, and counting the members gives its index. When a member leaves, the kernel moves
+the last one into its place, and the index may be wrong. That was weighed:
+
+- to open a new socket and close the old one: closing moves members again, and drops what waits in its queue;
+- an eBPF map of sockets instead of indexes: needs privileges;
+- to append one more socket of our own, and steer to that: certain, and cheap since members change only when a
+  balancer thaws or dies. `check` does it whenever the number of members is not what it was.
+
+An index beyond the end, which a member that left causes, makes the kernel spread by hash again: with one member that
+is right, too. Connections that a frozen holder had not accepted yet are lost, unlike in a lab, where all balancers
+have the same socket.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+
+from cdnlab.net.listening import listeners
+
+SO_ATTACH_REUSEPORT_CBPF = getattr(socket, "SO_ATTACH_REUSEPORT_CBPF", 51)
+RETURN_CONSTANT = 0x06
+"""BPF_RET | BPF_K: the program's one instruction returns the index."""
+
+
+class Steered:
+    """The listening sockets of one balancer under an address that others may listen on, too."""
+
+    __slots__ = ("_bound", "_members", "address", "backlog", "opened")
+
+    def __init__(self, bound: socket.socket, backlog: int) -> None:
+        """`bound` has the address, with SO_REUSEPORT, and does not listen: it reserves the port."""
+        self._bound = bound
+        self.backlog = backlog
+        self.address: tuple[str, int] = bound.getsockname()[:2]
+        self.opened = 0
+        """How many sockets this balancer has opened since it last held nothing."""
+        self._members = 0
+
+    def open(self) -> socket.socket:
+        """A new listening socket, the one that gets every connection from now on. OSError."""
+        sock = socket.socket(self._bound.family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(self.address)
+            sock.listen(self.backlog)
+            sock.setblocking(False)
+            self._members = self._count()
+            steer(sock, self._members - 1)
+        except BaseException:
+            sock.close()
+            raise
+        self.opened += 1
+        return sock
+
+    def moved(self) -> bool:
+        """Whether members have come or gone since the last `open`, so that the index may be wrong."""
+        return self.opened > 0 and self._count() != self._members
+
+    def forget(self) -> None:
+        """This balancer's sockets are closed."""
+        self.opened = 0
+
+    def close(self) -> None:
+        """Give the address up."""
+        self._bound.close()
+
+    def _count(self) -> int:
+        return sum(1 for _ in listeners(*self.address))
+
+
+def steer(sock: socket.socket, index: int) -> None:
+    """Give every new connection of the group of `sock` to its member number `index`, from 0. OSError."""
+    instruction = struct.pack("=HBBI", RETURN_CONSTANT, 0, 0, index)
+    code = ctypes.create_string_buffer(instruction, len(instruction))
+    program = struct.pack("@HP", 1, ctypes.addressof(code))  # struct sock_fprog
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)
