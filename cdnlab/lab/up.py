@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from socket import socket
 from typing import Any
 from urllib.parse import quote
 
-from cdnlab.lab import addresses, daemon, embedded_store, nursery, programs
+from cdnlab.lab import addresses, daemon, embedded_store, monitor, nursery, programs, prometheus
 from cdnlab.lab.choices import Choices, choose
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
 from cdnlab.lab.state import StateDirectory, unwritable
@@ -54,7 +54,7 @@ def _up(
     started: float,
     tiers: programs.Tiers,
 ) -> int:
-    binary = embedded_store.find_binary() if topology.store.url is None else None
+    beside = _beside(choices, topology, state)
     if choices.origins:
         from cdnlab.lab.reach import check_origins
 
@@ -63,15 +63,16 @@ def _up(
         from cdnlab.lab.reach import check_store
 
         check_store(topology.store.url)
-    addresses.check_free(_needed(topology))  # the VIPs' own follow, and stay open
+    addresses.check_free(_needed(topology, beside))  # the VIPs' own follow, and stay open
     vips = {vip.name: addresses.open_vip(topology.vip_address(vip)) for vip in topology.vips}
     _save(topology, state)
-    tell(f"Starting {len(topology.nodes)} nodes{' and a store' if binary else ''} …")
+    embedded = embedded_store.NAME in beside
+    tell(f"Starting {len(topology.nodes)} nodes{' and a store' if embedded else ''} …")
     programs.warm(tiers.modules)
     lab = Lab(topology, state, front, started)
     sockets = {name: vip.fileno() for name, vip in vips.items()}
-    told = topology if binary is None else topology.with_store(store_url(state))
-    children = programs.Programs(told, state, sockets, lock, binary, tiers)
+    told = topology.with_store(store_url(state)) if embedded else topology
+    children = programs.Programs(told, state, sockets, lock, beside, tiers)
     pid, channel = nursery.fork_nursery(children, state.log, (lock, *sockets.values()))
     for vip in vips.values():
         vip.close()
@@ -82,9 +83,25 @@ def _up(
         nursery.reap(pid)
 
 
-def _needed(topology: Topology) -> Iterator[tuple[addresses.Address, str]]:
+def _beside(choices: Choices, topology: Topology, state: StateDirectory) -> dict[str, programs.Beside]:
+    """The programs beside the nodes, each found. LabError where one is not installed."""
+    found: dict[str, programs.Beside] = {}
+    if topology.store.url is None:
+        words = embedded_store.arguments(state.store_socket, state.path)
+        found[embedded_store.NAME] = programs.Beside(embedded_store.find_binary(), words)
+    if choices.prometheus:
+        program, (_, port) = prometheus.find_program(), prometheus.address(topology)
+        found[prometheus.NAME] = programs.Beside(program, prometheus.arguments(state.prometheus, port))
+    return found
+
+
+def _needed(
+    topology: Topology, beside: Mapping[str, programs.Beside]
+) -> Iterator[tuple[addresses.Address, str]]:
     """Every address that will be listened on but the VIPs', with its purpose."""
     yield ("127.0.0.1", topology.ports.page), "the page"
+    if prometheus.NAME in beside:
+        yield prometheus.address(topology), "Prometheus"
     for name in topology.nodes:
         yield topology.data_address(name), name
         admin = topology.admin_address(name)
@@ -93,12 +110,13 @@ def _needed(topology: Topology) -> Iterator[tuple[addresses.Address, str]]:
 
 
 def _save(topology: Topology, state: StateDirectory) -> None:
-    """Write the topology as started, and the secrets."""
+    """Write the topology as started, the secrets, and what a Prometheus needs to know."""
     from cdnlab.node import secrets
 
     try:
         state.topology.write_text(topology.dump(), encoding="utf-8")
         secrets.make(state.secrets)
+        monitor.write(topology, state.prometheus)
     except OSError as error:
         raise unwritable(state.topology, error) from error
     except secrets.SecretsError as error:
@@ -119,6 +137,7 @@ class Lab:
     async def live(self, names: tuple[str, ...], channel: socket) -> int:
         """Run until it is ended; the exit code. LabError where the start fails; everything has ended then too."""
         from cdnlab.lab.control import Control
+        from cdnlab.lab.facts import facts
         from cdnlab.lab.gather import Gather
         from cdnlab.lab.supervisor import Supervisor
 
@@ -129,7 +148,8 @@ class Lab:
             ends.append(signal.SIGHUP)
         for number in ends:
             asyncio.get_running_loop().add_signal_handler(number, self._interrupt, supervisor, hurry, number)
-        gather = Gather(supervisor, self._topology, self._facts(), self._store_url())
+        told = facts(self._topology, self._state, page_url(self._topology), command(self._state, ""))
+        gather = Gather(supervisor, self._topology, told, self._store_url())
         control = Control(supervisor, gather)
         try:
             await self._start(supervisor, control)
@@ -145,10 +165,12 @@ class Lab:
     async def _start(self, supervisor: Any, control: Any) -> None:
         from lb.failover_lease import seed
 
-        nodes = [name for name in supervisor.children if name != embedded_store.NAME]
-        embedded = len(nodes) < len(supervisor.children)
+        nodes = [name for name in supervisor.children if name in self._topology.nodes]
+        embedded = embedded_store.NAME in supervisor.children
         if embedded:
             supervisor.begin(embedded_store.NAME)
+        if prometheus.NAME in supervisor.children:
+            supervisor.begin(prometheus.NAME)
         try:
             await control.open(self._state.socket, self._topology.ports.page)
         except OSError as error:
@@ -177,25 +199,6 @@ class Lab:
         if supervisor.ended.is_set():
             hurry.set()
         supervisor.stop({signal.SIGINT: "Ctrl-C"}.get(number, signal.Signals(number).name))
-
-    def _facts(self) -> dict[str, Any]:
-        from cdnlab.node.node import our_version
-
-        vips = [(vip.name, self._topology.vip_address(vip)) for vip in self._topology.vips]
-        return {
-            "name": self._topology.name,
-            "version": our_version(),
-            "state_dir": str(self._state.path),
-            "pid": os.getpid(),
-            "started": time.time(),
-            "page": page_url(self._topology),
-            "distance": self._topology.distance.enabled,
-            "command": command(self._state, ""),
-            "places": [
-                {"code": code, "city": place.city} for code, place in self._topology.all_places.items()
-            ],
-            "vips": [{"name": name, "address": host, "port": port} for name, (host, port) in vips],
-        }
 
     def _store_url(self) -> str:
         from cdnlab.node.store import redacted
