@@ -36,6 +36,7 @@ class Choices:
     origin_place: str | None = None
     distance: bool | None = None
     store: str | None = None
+    prometheus: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,9 @@ def up(
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="A Redis-protocol server instead of the embedded one.")
     ] = None,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Start a Prometheus beside the lab, at BASE + 1010.")
+    ] = False,
 ) -> None:
     """Bring up the whole network, show what runs where, and stay until Ctrl-C (or, with -d, until `cdnlab down`)."""
     from cdnlab.lab import up as lab
@@ -158,6 +161,7 @@ def up(
             origin_place=None if origin_place == "none" else origin_place,
             distance=on_off(distance, "--distance"),
             store=store,
+            prometheus=prometheus,
         )
         code = lab.up(choices)
     except (LabError, PlanError) as error:

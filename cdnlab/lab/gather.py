@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import Any
 
+from cdnlab.lab import prometheus
 from cdnlab.lab.addresses import show
 from cdnlab.lab.feed import Answer, Feed
 from cdnlab.lab.node_api import NoAnswer, NodeApi
@@ -48,7 +49,12 @@ class Gather:
     def lab(self) -> Json:
         """The lab itself: where it is, its VIPs, its nodes as they are seen from outside, its store."""
         nodes = [self._node(one) for one in self._nodes()]
-        return {**self._facts, "nodes": nodes, "store": {"url": self._url, **self._watch.store()}}
+        return {
+            **self._facts,
+            "nodes": nodes,
+            "store": {"url": self._url, **self._watch.store()},
+            "prometheus": self._prometheus(),
+        }
 
     async def status(self) -> Json:
         """{"lab": …, "nodes": [each node's /status, with what is seen of it from outside above it]}."""
@@ -100,6 +106,14 @@ class Gather:
             "admin": self._api.address(one.name),
             **one.describe(),
         }
+
+    def _prometheus(self) -> Json | None:
+        """The Prometheus that `up --prometheus` started beside the lab."""
+        one = self._watch.children.get(prometheus.NAME)
+        if one is None:
+            return None
+        state = one.verdict or ("up" if one.ready else "starting")
+        return {"url": prometheus.url(self._topology), "state": state, **one.describe()}
 
     async def _look(self, one: Watched) -> Json:
         seen = self._node(one)

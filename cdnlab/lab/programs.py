@@ -1,4 +1,4 @@
-"""What each forked child becomes: a node of one of the tiers, or the embedded store's server.
+"""What each forked child becomes: a node of one of the tiers, or a program beside them, such as the store's server.
 
 `warm` imports in the nursery everything a node needs, so that the forks share it. This is the one place where the lab
 knows the tiers' entry points; everything else knows names.
@@ -11,9 +11,8 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from cdnlab.lab import embedded_store
 from cdnlab.lab.state import StateDirectory
 from cdnlab.plan.topology import Topology
 
@@ -61,6 +60,13 @@ class Tiers(NamedTuple):
 REAL = Tiers()
 
 
+class Beside(NamedTuple):
+    """A program beside the nodes: its file, and its command line with the name it goes by first."""
+
+    binary: Path
+    arguments: list[str]
+
+
 class Programs:
     """Runs a child by name: called in the child, see nursery.Run."""
 
@@ -70,24 +76,24 @@ class Programs:
         state: StateDirectory,
         vips: Mapping[str, int],
         lock: int,
-        store: Path | None,
+        beside: Mapping[str, Beside],
         tiers: Tiers = REAL,
     ) -> None:
         self._topology = topology
         self._state = state
         self._vips = dict(vips)
         self._lock = lock
-        self._store = store
+        self._beside = dict(beside)
         self._tiers = tiers
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every child, the store first."""
-        return (*((embedded_store.NAME,) if self._store else ()), *self._topology.nodes)
+        """Every child, those beside the nodes first."""
+        return (*self._beside, *self._topology.nodes)
 
     def __call__(self, name: str, ready: int) -> int:
-        if name == embedded_store.NAME and self._store is not None:
-            return self._serve_store(self._store)
+        if name in self._beside:
+            self._become(self._beside[name])
         tier = self._topology.node(name).tier
         vips = self._vips if tier == "lb" else None
         if vips is None:
@@ -95,12 +101,11 @@ class Programs:
                 os.close(descriptor)
         return self._tiers.main(tier)(self._topology, name, self._state.path, vips, ready)
 
-    def _serve_store(self, binary: Path) -> int:
-        """Become the store's server. It keeps the lab's lock, so that the lock tells whether all are gone."""
+    def _become(self, program: Beside) -> NoReturn:
+        """Be that program. It keeps the lab's lock, so that the lock tells whether all are gone."""
         os.set_inheritable(self._lock, True)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(
                 number, signal.SIG_DFL
             )  # Python ignores these, and what is ignored stays so across exec
-        arguments = embedded_store.arguments(self._state.store_socket, self._state.path)
-        os.execv(binary, arguments)
+        os.execv(program.binary, program.arguments)

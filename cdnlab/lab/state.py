@@ -4,6 +4,7 @@
     lab.sock       the control API                 store.sock   the embedded store
     topology.yaml  the topology as started         secrets/     made anew by every `up`
     logs/          one file per node
+    prometheus/    whom to scrape and how; the data of the Prometheus that `up --prometheus` starts
 
 It decides whether a directory may be taken and what of a former lab is removed. It starts nothing, and imports only
 the standard library, since every command passes here.
@@ -51,6 +52,7 @@ class StateDirectory:
         self.topology = self.path / "topology.yaml"
         self.secrets = self.path / "secrets"
         self.logs = self.path / "logs"
+        self.prometheus = self.path / "prometheus"
 
     def log(self, name: str) -> Path:
         """The log file of the node, the store or the supervisor called `name`."""
@@ -150,7 +152,8 @@ class StateDirectory:
     def _clean(self) -> None:
         self.sweep()
         self.topology.unlink(missing_ok=True)
-        shutil.rmtree(self.logs, ignore_errors=True)
+        for directory in (self.logs, self.prometheus):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def running(state: StateDirectory, pid: int) -> LabError:

@@ -12,7 +12,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ START = 20.0
 DRAIN = 2.0
 #: Seconds an order may take to show: kill, pause, resume.
 OBEY = 3.0
+
+Probe = Callable[[], Awaitable[bool]]
+"""Whether a program answers that cannot say by itself that it is ready."""
 
 
 class Child:
@@ -99,7 +102,7 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._channel = channel
         self._logs = state.logs
-        self._store = state.store_socket
+        self.probes: dict[str, Probe] = {embedded_store.NAME: lambda: _store_answers(state.store_socket)}
         channel.setblocking(False)
         asyncio.get_running_loop().add_reader(channel.fileno(), self._hear)
 
@@ -131,8 +134,8 @@ class Supervisor:
                 f"{name} is already running (pid {child.pid})", f"to start it anew: cdnlab kill {name}"
             )
         self.begin(name)
-        if name == embedded_store.NAME:
-            await self.until_store_answers()
+        if name in self.probes:
+            await self.until_answers(name)
         else:
             await self.until_ready([name])
 
@@ -186,17 +189,19 @@ class Supervisor:
                     f"not ready after {within:.0f} s: {names_waiting}", f"see the logs in {self._logs}"
                 )
 
-    async def until_store_answers(self) -> None:
-        """Wait until the embedded store accepts on its socket, which is all the readiness it can show."""
-        child, path = self.children[embedded_store.NAME], self._store
-        deadline = time.monotonic() + START
-        while not embedded_store.answers(path):
+    async def until_answers(self, name: str, look: float = 0.002) -> None:
+        """Wait until a program beside the nodes answers, which is all the readiness it can show. LabError as above.
+
+        `look` is the pause between two tries, seconds.
+        """
+        child, deadline = self.children[name], time.monotonic() + START
+        while not await self.probes[name]():
             if child.exit is not None:
                 raise not_started(child)
             self._check_alive()
             if time.monotonic() > deadline:
-                raise LabError(f"the store does not answer on {path}", f"its log: {child.log}")
-            await asyncio.sleep(0.002)
+                raise LabError(f"{name} does not answer", f"its log: {child.log}")
+            await asyncio.sleep(look)
         child.ready = True
         self._change_to(child, "start", "ready")
         self._changed.set()
@@ -315,6 +320,10 @@ class Supervisor:
         except TimeoutError:
             return False
         return True
+
+
+async def _store_answers(path: Path) -> bool:
+    return embedded_store.answers(path)
 
 
 def not_started(child: Child) -> LabError:

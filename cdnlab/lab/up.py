@@ -163,14 +163,13 @@ class Lab:
         return FAILED if supervisor.failed else 0
 
     async def _start(self, supervisor: Any, control: Any) -> None:
+        from cdnlab.net import tasks
         from lb.failover_lease import seed
 
         nodes = [name for name in supervisor.children if name in self._topology.nodes]
         embedded = embedded_store.NAME in supervisor.children
         if embedded:
             supervisor.begin(embedded_store.NAME)
-        if prometheus.NAME in supervisor.children:
-            supervisor.begin(prometheus.NAME)
         try:
             await control.open(self._state.socket, self._topology.ports.page)
         except OSError as error:
@@ -178,7 +177,7 @@ class Lab:
                 f"the page or the control socket cannot be opened: {error}", "use other ports: --port BASE"
             ) from error
         if embedded:
-            await supervisor.until_store_answers()
+            await supervisor.until_answers(embedded_store.NAME)
             # this store is new, so nobody has ever held a VIP and nobody need wait for an old holder's deadline
             embedded_store.write(
                 self._state.store_socket, [seed(self._topology.name, vip.name) for vip in self._topology.vips]
@@ -190,8 +189,15 @@ class Lab:
                 supervisor.begin(name)
             await supervisor.until_ready(together)
         seconds = time.monotonic() - self._started
-        tell(welcome(self._topology, self._state, seconds, detached=self._front is not None))
+        watched = prometheus.url(self._topology) if prometheus.NAME in supervisor.children else None
+        detached = self._front is not None
+        tell(welcome(self._topology, self._state, seconds, detached=detached, prometheus=watched))
         supervisor.events.listeners.append(_print_event)
+        if watched:
+            _, port = prometheus.address(self._topology)
+            supervisor.probes[prometheus.NAME] = lambda: prometheus.answers(port)
+            supervisor.begin(prometheus.NAME)
+            tasks.spawn(_until_prometheus_answers(supervisor), "prometheus")
         if self._front is not None:
             self._front.let_go(self._state.log("lab"))
 
@@ -209,6 +215,15 @@ class Lab:
 def store_url(state: StateDirectory) -> str:
     """The embedded store's URL."""
     return f"unix://{quote(str(state.store_socket))}"
+
+
+async def _until_prometheus_answers(supervisor: Any) -> None:
+    """Nobody waits for it; but who asked for one is told if it does not come."""
+    try:
+        await supervisor.until_answers(prometheus.NAME, look=0.05)
+    except LabError as error:
+        if not supervisor.ended.is_set():
+            tell(f"cdnlab: {error}", failed=True)
 
 
 def _print_event(event: dict[str, Any]) -> None:

@@ -37,8 +37,15 @@ def page_url(topology: Topology) -> str:
     return f"http://127.0.0.1:{topology.ports.page}/"
 
 
-def welcome(topology: Topology, state: StateDirectory, seconds: float, *, detached: bool) -> str:
-    """Everything a newcomer needs, once the lab is ready after `seconds`."""
+def welcome(
+    topology: Topology,
+    state: StateDirectory,
+    seconds: float,
+    *,
+    detached: bool,
+    prometheus: str | None = None,
+) -> str:
+    """Everything a newcomer needs, once the lab is ready after `seconds`; `prometheus` is the address of one."""
     lines = [
         _bold(f"Ready after {seconds:.1f} s."),
         "",
@@ -47,6 +54,7 @@ def welcome(topology: Topology, state: StateDirectory, seconds: float, *, detach
             f"  site      http://{show(topology.vip_address(vip))}/   (VIP {vip.name})"
             for vip in topology.vips
         ),
+        *([f"  metrics   {prometheus}   (Prometheus)"] if prometheus else []),
         "",
         *_nodes(topology),
         f"  logs      {state.logs}/",
