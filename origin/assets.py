@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from origin import digest
+
 SITE = Path(__file__).parent / "site"
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 MEDIA_TYPES = {
@@ -22,12 +24,13 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its URL path, content, media type and strong entity-tag."""
+    """One file: its URL path, content, media type, strong entity-tag and Repr-Digest."""
 
     path: str
     content: bytes
     media_type: str
     etag: str
+    repr_digest: str
 
 
 class Assets:
@@ -45,6 +48,6 @@ class Assets:
 
 def _asset(file: Path) -> Asset:
     content = file.read_bytes()
-    digest = sha256(content).hexdigest()
-    path = f"/assets/{file.stem}.{digest[:12]}{file.suffix}"
-    return Asset(path, content, MEDIA_TYPES[file.suffix], f'"{digest[:32]}"')
+    name = sha256(content).hexdigest()
+    path = f"/assets/{file.stem}.{name[:12]}{file.suffix}"
+    return Asset(path, content, MEDIA_TYPES[file.suffix], f'"{name[:32]}"', digest.of(content))

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from cdnlab.net import clock
 from cdnlab.wire.dates import parse_date
-from origin import blocks, conditional, echo, reply
+from origin import blocks, conditional, digest, echo, reply
 from origin.behaviours import Behaviour, Wrong, understand
 
 TICK = 0.05  # seconds between the drops of a drip
@@ -90,12 +90,15 @@ def _unchanged(request: web.Request, told: Behaviour, headers: CIMultiDict[str],
     return verdict is conditional.Verdict.NOT_MODIFIED
 
 
-def _body(request: web.Request, told: Behaviour) -> tuple[int, Callable[[int, int], Iterator[bytes]]]:
-    """(length, bytes by offset) of the body."""
+def _body(
+    request: web.Request, told: Behaviour
+) -> tuple[int, Callable[[int, int], Iterator[bytes]], str | None]:
+    """(length, bytes by offset, Repr-Digest) of the body."""
     if told.bodiless:
-        return 0, lambda first, end: iter(())
+        return 0, lambda first, end: iter(()), None
     if "size" in told.told:
-        return int(told.number("size", 0)), blocks.text
+        size = int(told.number("size", 0))
+        return size, blocks.text, digest.of_text(size)
     # The body of one query is always the same, else the entity-tag that was told would be a lie.
     value = (
         echo.head(request)
@@ -103,11 +106,21 @@ def _body(request: web.Request, told: Behaviour) -> tuple[int, Callable[[int, in
         else {"status": told.status, "told": list(request.query.items())}
     )
     body = reply.dump(value)
-    return len(body), lambda first, end: iter((body[first:end],))
+    return len(body), lambda first, end: iter((body[first:end],)), digest.of(body)
+
+
+def _bears_digest(request: web.Request, told: Behaviour, headers: CIMultiDict[str]) -> bool:
+    """Whether a digest of the body would be the representation's: a 206 is told to be a part of something else, and
+    an echo to HEAD is not what GET would get. One that was told stays alone."""
+    partial = told.status == 206 or "Content-Range" in headers
+    other = told.flag("echo") and request.method == "HEAD"
+    return not partial and not other and "Repr-Digest" not in headers
 
 
 async def _send(request: web.Request, told: Behaviour, headers: CIMultiDict[str]) -> web.StreamResponse:
-    length, piece = _body(request, told)
+    length, piece, repr_digest = _body(request, told)
+    if repr_digest is not None and _bears_digest(request, told, headers):
+        headers["Repr-Digest"] = repr_digest
     chunked = (told.flag("chunked") or bool(told.fields("trailer"))) and not told.bodiless
     response = (
         OwnFraming(status=told.status, headers=headers)

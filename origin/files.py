@@ -5,14 +5,13 @@ Decides their names, validators and digests, and how parts are sent. Must not kn
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from cdnlab.net import clock
-from origin import blocks, conditional, ranges, reply
+from origin import blocks, conditional, digest, ranges, reply
 
 MIB = 1024 * 1024
 MODIFIED = 1767225600  # 2026-01-01T00:00:00Z: the day this edition of the bytes was fixed
@@ -35,7 +34,7 @@ class File:
     @property
     def repr_digest(self) -> str:
         """Repr-Digest (RFC 9530): of the whole representation, also on 206."""
-        return f"sha-256=:{base64.b64encode(bytes.fromhex(self.sha256)).decode()}:"
+        return digest.field(bytes.fromhex(self.sha256))
 
 
 FILES: dict[str, File] = {

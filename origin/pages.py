@@ -19,7 +19,7 @@ from hashlib import sha256
 from html import escape
 
 from cdnlab.world.places import Place
-from origin import fragments
+from origin import digest, fragments
 from origin.assets import SITE, Assets
 from origin.language import LANGUAGES
 
@@ -41,10 +41,11 @@ _SLOT = re.compile(r"\{\{([a-z_]+)(?::([^}]+))?\}\}")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page in one language: body and strong entity-tag."""
+    """One page in one language: body, strong entity-tag and Repr-Digest."""
 
     body: bytes
     etag: str
+    repr_digest: str
     language: str
 
 
@@ -78,7 +79,7 @@ class Site:
         fill = partial(self._slot, texts, suffix)
         texts["content"] = _SLOT.sub(fill, (SITE / language / f"{name}.html").read_text("utf-8"))
         body = _SLOT.sub(fill, self._layout).encode()
-        return Page(body, f'"{sha256(body).hexdigest()[:32]}"', language)
+        return Page(body, f'"{sha256(body).hexdigest()[:32]}"', digest.of(body), language)
 
     def _made(self, path: str, language: str, suffix: str, words: Mapping[str, object]) -> dict[str, str]:
         other = next(name for name in LANGUAGES if name != language)

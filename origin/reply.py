@@ -13,7 +13,7 @@ from aiohttp import web
 
 from cdnlab.net import clock
 from cdnlab.wire.dates import format_date
-from origin import conditional
+from origin import conditional, digest
 
 KEPT_ON_304 = frozenset(
     (
@@ -38,9 +38,13 @@ def selected(
     etag: str,
     cache_control: str,
     modified: int | None = None,
+    repr_digest: str | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """The answer to GET or HEAD of a representation: 200, 304 or 412 by its conditions."""
+    """The answer to GET or HEAD of a representation: 200, 304 or 412 by its conditions.
+
+    `repr_digest`: the body's, where it is known already.
+    """
     headers = {"Content-Type": media_type, "Cache-Control": cache_control, "ETag": etag, **(fields or {})}
     if modified is not None:
         headers["Last-Modified"] = http_date(modified)
@@ -51,6 +55,7 @@ def selected(
         return not_modified(headers)
     if verdict is conditional.Verdict.FAILED:
         return problem(412, "The resource is not in the state that the condition asks for.", {"ETag": etag})
+    headers["Repr-Digest"] = repr_digest or digest.of(body)
     return web.Response(body=body, headers=headers)
 
 

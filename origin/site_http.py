@@ -51,13 +51,19 @@ class SiteHttp:
             media_type="text/html; charset=utf-8",
             etag=page.etag,
             cache_control=pages.CACHE_CONTROL,
+            repr_digest=page.repr_digest,
             fields=fields,
         )
 
     def missing(self, request: web.Request) -> web.Response:
         """404 with a page that says so."""
         page, fields = self._select(request, "")
-        headers = {**fields, "Content-Type": "text/html; charset=utf-8", "Cache-Control": NOT_FOUND_CACHE}
+        headers = {
+            **fields,
+            "Content-Type": "text/html; charset=utf-8",
+            "Cache-Control": NOT_FOUND_CACHE,
+            "Repr-Digest": page.repr_digest,
+        }
         return web.Response(status=404, body=page.body, headers=headers)
 
     async def asset(self, request: web.Request) -> web.StreamResponse:
@@ -95,5 +101,6 @@ def _asset(request: web.Request, asset: assets.Asset, cache_control: str) -> web
         media_type=asset.media_type,
         etag=asset.etag,
         cache_control=cache_control,
+        repr_digest=asset.repr_digest,
         fields={"X-Content-Type-Options": "nosniff"},
     )
