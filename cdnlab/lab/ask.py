@@ -18,6 +18,10 @@ from cdnlab.lab.state import StateDirectory
 TIMEOUT = 30.0
 
 
+class Refused(LabError):
+    """The lab heard what was asked, and said no."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -64,5 +68,5 @@ def _answer(status: int, text: bytes) -> dict[str, Any]:
     except ValueError:
         raise LabError(f"the lab answered {status}: {text[:200].decode('utf-8', 'replace')}") from None
     if status != 200:
-        raise LabError(str(answer.get("error", status)), "", int(answer.get("code", FAILED)))
+        raise Refused(str(answer.get("error", status)), "", int(answer.get("code", FAILED)))
     return dict(answer)

@@ -39,6 +39,7 @@ COMMANDS = {
     "start": Entry("cdnlab.lab.orders:start", "Start a node that is dead."),
     "check": Entry("cdnlab.lab.check:command", "Check a topology file."),
     "node": Entry("cdnlab.lab.node_command:command", "Run one node of a topology, apart from a lab."),
+    "observe": Entry("cdnlab.lab.observe:command", "Serve the page for nodes that run elsewhere."),
     "edge": Entry("edge.command:app", "Run one edge cache in front of any server."),
     "lb": Entry("lb.command:app", "Run one load balancer in front of any servers."),
     "origin": Entry("origin.command:app", "Run the demo site."),

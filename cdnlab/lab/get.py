@@ -56,10 +56,10 @@ def command(
     """Fetch PATH through the virtual address as a client somewhere, and explain each hop."""
 
     def work(where: StateDirectory) -> int:
-        ask(where, "/lab")
+        site = _site(ask(where, "/lab"))
         topology = topology_of(where)
-        request = build(path, method, header or (), topology, place)
-        visit = Visit(topology, request, _key(where), keep=body or as_json)
+        request = build(path, method, header or (), topology, place, site)
+        visit = Visit(topology, request, _key(where), keep=body or as_json, site=site)
         asyncio.run(visit.run(direct))
         if as_json:
             print(json.dumps(visit.as_json(with_body=body), indent=2, ensure_ascii=False))
@@ -68,6 +68,12 @@ def command(
         return visit.code
 
     run(state, work)
+
+
+def _site(lab: dict[str, Any]) -> tuple[str, int] | None:
+    """What people call the VIP where that is not its own address: in containers, it is published elsewhere."""
+    site = lab.get("published")
+    return (str(site["address"]), int(site["port"])) if site else None
 
 
 def _key(state: StateDirectory) -> bytes:
@@ -80,8 +86,18 @@ def _key(state: StateDirectory) -> bytes:
 class Visit:
     """One `get`: the request, its answer and what was found out about it."""
 
-    def __init__(self, topology: Topology, request: Request, key: bytes, *, keep: bool) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        request: Request,
+        key: bytes,
+        *,
+        keep: bool,
+        site: tuple[str, int] | None = None,
+    ) -> None:
+        """`site`: what people call the VIP; else the address at which it is reached."""
         self.topology = topology
+        self.site = site or topology.dial_address(topology.vips[0])
         self.request = request
         self.address, self.wish = source_of(topology, request.place)
         self.answer: Answer
@@ -103,7 +119,7 @@ class Visit:
         self.answer = await self._ask(self.request, self.body.append if self._keep else _drop)
         self.hops = _hops(self.answer)
         waited = self.answer.first_byte - self.answer.connect
-        source = self.address or f"chosen by field, as {self.wish}"
+        source = self.address or "by Cdnlab-From"
         self.path = explain_view.stations(self.hops, self.topology, self.request.place, source, waited)
         await self._follow()
         if direct:
@@ -117,11 +133,11 @@ class Visit:
         try:
             return await fetch(self._opener(), request.wire(extra), request.method, on_data)
         except FetchFailed as error:
-            host, port = self.topology.vip_address(self.topology.vips[0])
+            host, port = self.topology.dial_address(self.topology.vips[0])
             raise LabError(f"{host}:{port}: {error}", "see who holds it, and why: cdnlab status") from None
 
     def _opener(self) -> Open:
-        host, port = self.topology.vip_address(self.topology.vips[0])
+        host, port = self.topology.dial_address(self.topology.vips[0])
         source = (self.address, 0) if self.address else None
         return lambda factory: asyncio.get_running_loop().create_connection(
             factory, host, port, local_addr=source
@@ -175,7 +191,7 @@ class Visit:
     def _around(self, request: Request) -> Around:
         topology = self.topology
         pool = topology.pool(topology.edge.pool)
-        host, port = topology.vip_address(topology.vips[0])
+        host, port = self.site
         names = {host, "localhost"} | {f"{code}.localhost" for code in topology.place_codes()}
         origins = {f"{b.address.lower()}:{b.port}" for b in topology.backends(topology.edge.pool)}
         if pool.origin_host:

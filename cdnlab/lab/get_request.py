@@ -69,14 +69,24 @@ class Request:
         return replace(self, target=canonical, host=parts.netloc, fields=tuple(fields))
 
 
-def build(path: str, method: str, headers: Iterable[str], topology: Topology, place: str | None) -> Request:
-    """The request that a person means. LabError names what can't be asked."""
+def build(
+    path: str,
+    method: str,
+    headers: Iterable[str],
+    topology: Topology,
+    place: str | None,
+    site: tuple[str, int] | None = None,
+) -> Request:
+    """The request that a person means. LabError names what can't be asked.
+
+    `site`: the (host, port) that people call the VIP, which is the Host of a path; else the one at which it is reached.
+    """
     if not is_token(method.encode("latin-1", "replace")) or method.upper() == "CONNECT":
         raise LabError(
             f"--method {method!r} is no method that can be asked", "write such as GET or HEAD", MISUSED
         )
     fields = [_field(text) for text in headers]
-    host, target = _target(path, topology)
+    host, target = _target(path, site or topology.dial_address(topology.vips[0]))
     given = [value for name, value in fields if name.lower() == b"host"]
     host = given[-1].decode("latin-1") if given else host
     return Request(
@@ -104,14 +114,14 @@ def _place(topology: Topology, place: str | None, host: str) -> str:
         raise LabError(f"--from {place}: {error.problem}", error.remedy, MISUSED) from None
 
 
-def _target(path: str, topology: Topology) -> tuple[str, str]:
+def _target(path: str, site: tuple[str, int]) -> tuple[str, str]:
     """(Host, target) of a path, or of a whole URL."""
     if "://" in path:
         parts = urlsplit(path)
         if parts.scheme != "http" or not parts.netloc or "@" in parts.netloc:
             raise LabError(f"{path}: the lab speaks http://HOST/path", "give a path, or such a URL", MISUSED)
         return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if "?" in path else "")
-    host, port = topology.vip_address(topology.vips[0])
+    host, port = site
     shown = f"[{host}]" if ":" in host else host
     bare = path.partition("#")[0]
     return f"{shown}:{port}" if port != 80 else shown, bare if bare.startswith("/") else f"/{bare}"
@@ -138,20 +148,25 @@ def source_of(topology: Topology, place: str) -> tuple[str | None, str | None]:
     The address is the truest way, and the lab's own: its prefix says where it is. Where this machine can't have it,
     the field does, if the topology lets clients choose. LabError if neither works.
     """
-    vip = topology.vips[0].address
-    address = topology.client_address(place)
-    if (
-        ip_address(vip).version == 4
-        and ip_address(address).is_loopback == ip_address(vip).is_loopback
-        and _ours(address)
-    ):
+    vip = ip_address(topology.dial_address(topology.vips[0])[0])
+    address = _client_address(topology, place)
+    near = address is not None and vip.version == 4 and ip_address(address).is_loopback == vip.is_loopback
+    if address is not None and near and _ours(address):
         return address, None
     if topology.clients.may_choose_place:
         return None, place
+    why = f"this machine can't send to {vip} from {address}" if address else "it has no IPv4 prefix"
     raise LabError(
-        f"no client at {place} can be made here: this machine can't send from {address}",
+        f"no client at {place} can be made here: {why}",
         "let clients choose their place: clients.may_choose_place in the topology",
     )
+
+
+def _client_address(topology: Topology, place: str) -> str | None:
+    try:
+        return topology.client_address(place)
+    except PlanError:
+        return None
 
 
 def _ours(address: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cdnlab.lab.ask import ask, no_lab
+from cdnlab.lab.ask import Refused, ask, no_lab
 from cdnlab.lab.errors import LabError
 from cdnlab.lab.state import StateDirectory
 
@@ -76,6 +76,8 @@ def _down(state: StateDirectory) -> str:
         raise no_lab(state)
     try:
         ask(state, "/down", {}, within=AGREE)
+    except Refused:
+        raise
     except LabError:
         if pid:  # it may be starting, hung or frozen: ask by signal, which a frozen one hears when it runs on
             _send(pid, signal.SIGTERM)

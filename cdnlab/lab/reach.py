@@ -16,6 +16,7 @@ from cdnlab.plan.settings import BackendSpec
 
 #: Seconds to connect; an origin on another continent needs a third of one, with TLS most of one.
 CONNECT = 3.0
+NOT_STARTED = "start the application first, or correct --origin"
 
 
 def check_origins(backends: Iterable[BackendSpec], urls: Iterable[str]) -> None:
@@ -68,6 +69,4 @@ def _refusal(url: str, error: OSError) -> LabError:
     if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
         return LabError(f"origin {url} does not speak TLS", f"write http://{url.partition('://')[2]}")
     reason = f"no connection within {CONNECT:.0f} s" if isinstance(error, TimeoutError) else error.strerror
-    return LabError(
-        f"origin {url} does not answer: {reason or error}", "start the application first, or correct --origin"
-    )
+    return LabError(f"origin {url} does not answer: {reason or error}", NOT_STARTED)

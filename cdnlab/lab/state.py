@@ -58,18 +58,19 @@ class StateDirectory:
         """The log file of the node, the store or the supervisor called `name`."""
         return self.logs / f"{name}.log"
 
-    def claim(self) -> int:
+    def claim(self, *, shared: bool = False) -> int:
         """Make the directory, take its lock and remove what a former lab left.
 
+        `shared`: with nodes that were started apart, so the secrets in it are theirs and stay, as all does but our own.
         Returns the lock's descriptor: whoever has it open holds the lock. Raises LabError if another lab runs here,
         if the directory is somebody else's or holds other things, or if nothing can be written in it.
         """
         self._check_length()
         try:
-            self._make()
+            self._make(shared)
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._take(descriptor)
-            self._clean()
+            self.socket.unlink(missing_ok=True) if shared else self._clean()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             self.logs.mkdir(mode=0o700, exist_ok=True)
@@ -108,16 +109,16 @@ class StateDirectory:
                 MISUSED,
             )
 
-    def _make(self) -> None:
+    def _make(self, shared: bool) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
-            self._check_ours()
+            self._check_ours({self.secrets} if shared else set())
         os.chmod(self.path, 0o700)
 
-    def _check_ours(self) -> None:
-        """Refuse what is not a directory of this user's made for a lab: it is about to be cleaned."""
+    def _check_ours(self, expected: set[Path]) -> None:
+        """Refuse what is not a directory of this user's made for a lab, but for what is `expected` in it."""
         found = os.lstat(self.path)
         if not stat.S_ISDIR(found.st_mode):
             raise LabError(
@@ -129,7 +130,7 @@ class StateDirectory:
                 "give another with --state",
                 MISUSED,
             )
-        if not self.lock.exists() and any(self.path.iterdir()):
+        if not self.lock.exists() and set(self.path.iterdir()) - expected:
             raise LabError(
                 f"state directory {self.path}: it holds files that no lab made",
                 "give an empty or a new one with --state",

@@ -20,13 +20,22 @@ Json = Mapping[str, Any]
 NONE = "–"
 COLOURS = {
     "ready": "green",
+    "waiting": "cyan",
     "starting": "cyan",
     "draining": "yellow",
     "paused": "yellow",
     "dead": "red",
     "silent": "red",
 }
-SIGNS = {"ready": "●", "starting": "○", "draining": "◐", "paused": "‖", "dead": "✗", "silent": "?"}
+SIGNS = {
+    "ready": "●",
+    "waiting": "…",
+    "starting": "○",
+    "draining": "◐",
+    "paused": "‖",
+    "dead": "✗",
+    "silent": "?",
+}
 TIERS = ("lb", "edge", "origin")
 
 

@@ -16,7 +16,7 @@ const SHAPES = {
   cross: "M1.5 0L5 3.5L8.5 0L10 1.5L6.5 5L10 8.5L8.5 10L5 6.5L1.5 10L0 8.5L3.5 5L0 1.5z",
 };
 const LOOKS = {
-  ready: ["good", "dot"], starting: ["", "ring"], draining: ["warn", "ring"], paused: ["warn", "bars"],
+  ready: ["good", "dot"], waiting: ["", "ring"], starting: ["", "ring"], draining: ["warn", "ring"], paused: ["warn", "bars"],
   dead: ["bad", "cross"], silent: ["bad", "ring"],
 };
 
@@ -188,7 +188,7 @@ function showRow(node, holder, against, now) {
   const parts = rows.get(node.name);
   const [word, reason] = state(node);
   const [look, shape] = LOOKS[word] || ["", "dot"];
-  const alive = word !== "dead" && word !== "silent" && word !== "paused";
+  const alive = !["waiting", "dead", "silent", "paused"].includes(word);
   parts.tr.className = alive ? "" : "off";
   parts.holds.hidden = !holder;
   parts.state.className = look;
@@ -268,8 +268,9 @@ function showTry(lab, nodes) {
   const edge = nodes.find((n) => n.tier === "edge")?.name || "edge-icn";
   const [, program, where] = /^(.*?)\s*(--state .*)?$/.exec(lab.command || "cdnlab");
   const from = nodes.find((n) => n.tier === "edge")?.place || "icn";
-  const words = [`get / --from ${from} --direct`, "log -f", `kill ${edge}`, `start ${edge}`];
-  set($("commands"), words.map((w) => [program, w, where].filter(Boolean).join(" ")).join("\n"));
+  const ours = (words) => [program, words, where].filter(Boolean).join(" ");
+  const order = (verb) => lab.orders?.[verb]?.replace("NODE", edge) || ours(`${verb} ${edge}`);  // who runs the nodes has the words
+  set($("commands"), [ours(`get / --from ${from} --direct`), ours("log -f"), order("kill"), order("start")].join("\n"));
 }
 
 function showEvents(events) {
