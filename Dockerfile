@@ -22,12 +22,13 @@ COPY edge edge
 COPY origin origin
 RUN python3 -m pip --python /opt/cdnlab/bin/python install --no-deps .
 
-# What both images have but the environment. The state directory is empty and its owner's alone, and so is the volume
-# that Docker makes from it.
+# What both images have but the environment. The directories are empty, and so are the volumes that Docker makes from
+# them; the one with the secrets is its owner's alone, the one with the targets is for Prometheus to read.
 FROM ${PYTHON_IMAGE} AS runtime
 RUN groupadd --gid 10001 cdnlab \
  && useradd --uid 10001 --gid cdnlab --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cdnlab \
- && install -d -m 0700 -o cdnlab -g cdnlab /var/lib/cdnlab
+ && install -d -m 0700 -o cdnlab -g cdnlab /var/lib/cdnlab \
+ && install -d -m 0755 -o cdnlab -g cdnlab /var/lib/cdnlab-targets
 COPY deploy/compose/healthy.py /usr/local/lib/cdnlab/healthy.py
 COPY deploy/compose/topology.yaml /etc/cdnlab/topology.yaml
 # pip has compiled everything; nobody can write there later.
