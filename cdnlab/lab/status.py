@@ -78,6 +78,8 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     parts: list[RenderableType] = [_header(lab, nodes), "", _table(nodes, wall, width), ""]
     parts += _vips(lab, nodes)
     parts.append(_store(lab, nodes))
+    if lab.get("prometheus"):
+        parts.append(_prometheus(lab["prometheus"]))
     over = passed_over(nodes)
     if over:
         parts += ["", Text("Backends passed over", style="bold"), *_passed(over, wall)]
@@ -188,6 +190,7 @@ def _store(lab: Json, nodes: Sequence[Json]) -> Text:
         and (node.get("store") or {}).get("state") in ("down", "away", "lost")
     ]
     gone = store.get("running") is False
+    word = "" if store.get("kind") == "none" else str(store.get("state") or "up")
     text = Text.assemble(("Store  ", "bold"))
     text.append(str(store.get("kind") or store.get("url") or "embedded"))
     if gone:
@@ -195,8 +198,17 @@ def _store(lab: Json, nodes: Sequence[Json]) -> Text:
     elif cut:
         text.append(f"  not reached by {', '.join(cut)}", style="red")
     else:
-        text.append(f"  {store.get('state') or 'up'}", style="green")
+        text.append(f"  {word}", style="green" if word == "up" else "yellow")
     return text
+
+
+def _prometheus(one: Json) -> Text:
+    state = str(one.get("state") or "")
+    colour = {"up": "green", "starting": "cyan", "paused": "yellow"}.get(state, "red bold")
+    line = Text.assemble(("Prom.  ", "bold"), f"{one.get('url')}  ", (state, colour))
+    if one.get("running") is False:
+        line.append(f" ({one.get('reason')})")
+    return line
 
 
 # ---- who is passed over, by whom and why ----

@@ -22,7 +22,7 @@ from cdnlab.lab.state import StateDirectory
 
 ROOT = Path(__file__).parents[2]
 #: Offsets from the base that a lab uses.
-OFFSETS = (0, 1, 2, 1020, 1021)
+OFFSETS = (0, 1, 2, 1010, 1020, 1021)
 #: Seconds for anything a loaded machine may be slow at.
 PATIENCE = 45.0
 
