@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -117,10 +118,10 @@ def _where(
 
 def _reached(topology: Topology) -> Address | None:
     """A VIP on every address is called by this machine's, as far as nobody says otherwise."""
-    for vip in topology.vips[:1]:
-        host, port = topology.vip_address(vip)
-        return (HOST, port) if ip_address(host).is_unspecified else None
-    return None
+    if not topology.vips:
+        return None
+    host, port = topology.vip_address(topology.vips[0])
+    return (HOST, port) if ip_address(host).is_unspecified else None
 
 
 def observe(topology: Topology, state: StateDirectory, where: Where, origins: Sequence[str]) -> int:
@@ -170,12 +171,11 @@ async def _live(topology: Topology, state: StateDirectory, where: Where, origins
 
 async def _until(ended: asyncio.Future[str], observer: Observer) -> None:
     """Observe until `ended` is done; raises what goes wrong."""
-    watching = asyncio.gather(observer.run(), _tell_ready(observer))
+    watching = asyncio.create_task(observer.run())
     await asyncio.wait((watching, ended), return_when=asyncio.FIRST_COMPLETED)
-    if not ended.done():
-        await watching
     watching.cancel()
-    await asyncio.wait((watching,))
+    with suppress(asyncio.CancelledError):
+        await watching
 
 
 async def _open(control: Control, state: StateDirectory, page: Address) -> None:
@@ -211,12 +211,6 @@ def _end(ended: asyncio.Future[str], number: signal.Signals) -> None:
 
 def _tell_event(event: dict[str, Any]) -> None:
     tell(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {event['subject']}: {event['text']}")
-
-
-async def _tell_ready(observer: Observer) -> None:
-    started = time.monotonic()
-    await observer.all_ready.wait()
-    tell(f"All nodes are ready, {time.monotonic() - started:.1f} s after the first question.")
 
 
 def _check_origins(topology: Topology, origins: Sequence[str]) -> None:

@@ -82,8 +82,7 @@ class Observer:
             name: Observed(name, api.address(name), orders.log_of(name)) for name in topology.nodes
         }
         self.events = Events("lab")
-        self.all_ready = asyncio.Event()
-        """Set once every node was ready at one time."""
+        self._complete = False
         self._api = api
         self._orders = orders
         self._url = topology.store.url
@@ -167,8 +166,9 @@ class Observer:
         elif child.verdict is not None:
             self._change(child, "state", f"answers again, still {process}", None)
         child.heard = True
-        if all(one.ready for one in self.children.values() if one.admin):
-            self.all_ready.set()
+        if not self._complete and all(one.ready for one in self.children.values() if one.admin):
+            self._complete = True
+            self.events.add("start", "lab", f"all {len(self.children)} nodes are ready")
 
     def _missed(self, child: Observed, error: NoAnswer) -> None:
         if child.verdict == "waiting":

@@ -32,7 +32,7 @@ class Orchestrator:
 
     def refusal(self, verb: str, name: str = "") -> LabError:
         """The error for an order that is not this lab's to carry out: one line that names the command."""
-        deed = f"{verb} {name}" if name else f"end the lab ({verb})"
+        deed = f"{verb} {name}" if name else "end them"
         why = f"the nodes of this lab run in containers of their own, and it cannot {deed}"
         return LabError(f"{why}: {self.command(verb, name)}   ({self.where})", "", MISUSED)
 

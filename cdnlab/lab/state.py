@@ -69,7 +69,7 @@ class StateDirectory:
         try:
             self._make(shared)
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._take(descriptor)
+            self._take(descriptor, shared)
             self.socket.unlink(missing_ok=True) if shared else self._clean()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -137,7 +137,7 @@ class StateDirectory:
                 MISUSED,
             )
 
-    def _take(self, descriptor: int) -> None:
+    def _take(self, descriptor: int, shared: bool) -> None:
         deadline = time.monotonic() + DYING
         while True:
             try:
@@ -147,7 +147,7 @@ class StateDirectory:
                 pid = self.holder()
                 if time.monotonic() > deadline or (pid and _alive(pid)):
                     os.close(descriptor)
-                    raise running(self, pid or 0) from None
+                    raise (observed if shared else running)(self, pid or 0) from None
             time.sleep(0.02)
 
     def _clean(self) -> None:
@@ -163,6 +163,14 @@ def running(state: StateDirectory, pid: int) -> LabError:
     return LabError(
         f"a lab is already running in {state.path} (pid {pid or 'unknown'})",
         f"end it with `cdnlab down{where}`, or start another beside it with --state DIR and --port BASE",
+    )
+
+
+def observed(state: StateDirectory, pid: int) -> LabError:
+    """The error for an observer where somebody is already."""
+    return LabError(
+        f"somebody serves the page for {state.path} already (pid {pid or 'unknown'})",
+        "end that one, or give another directory with --state and another address with --page",
     )
 
 
