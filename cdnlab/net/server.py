@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING, Any, cast
 from cdnlab.net.clock import now
 from cdnlab.net.exchange import UNCOPIED, BodySink, Source, TunnelSink
 from cdnlab.net.listener import Refusal
+from cdnlab.net.request_body import DISCARD, Discard, RequestBody
 from cdnlab.wire import proxy_protocol
-from cdnlab.wire.chunked import LAST_CHUNK, ChunkedDecoder, encode_chunk, last_chunk
+from cdnlab.wire.chunked import LAST_CHUNK, encode_chunk, last_chunk
 from cdnlab.wire.errors import Malformed, Why
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ IDLE, BUSY, TUNNEL, LINGER, CLOSED, PROXY = range(6)
 READ_AHEAD = 65536
 #: A block longer than this is not remembered by its connection: an idle connection should stay small.
 REMEMBERED = 2048
-#: An unread request body up to this size is discarded and the connection kept; beyond it, it is closed.
-DISCARD = 262144
 #: How long input is discarded after the last response (nginx: lingering_timeout 5 s).
 LINGER_SECONDS = 5.0
 HEALTH_TARGET = b"/.well-known/cdnlab/alive"
@@ -66,20 +65,17 @@ class Connection(asyncio.Protocol):
     """One client connection, and the exchange of the request it is at. See `cdnlab.net.exchange.Exchange`."""
 
     __slots__ = (
+        "_arriving",
         "_body_done",
-        "_body_seen",
-        "_body_since",
         "_buf",
         "_chunked_out",
         "_close",
-        "_decoder",
         "_discarded",
         "_ending",
         "_half_closed",
         "_last_block",
         "_last_raw",
         "_last_volatile",
-        "_left_in",
         "_left_out",
         "_marked",
         "_pumping",
@@ -147,12 +143,9 @@ class Connection(asyncio.Protocol):
         self.explain = False
         self.source: Source | None = None
         self._sink: BodySink | TunnelSink | None = None
-        self._decoder: ChunkedDecoder | None = None
-        self._left_in = 0
+        self._arriving: RequestBody | None = None
         self._left_out: int | None = 0
         self._body_done = True
-        self._body_seen = 0
-        self._body_since = 0.0
         self._chunked_out = False
         self._suppressed = False
         self._close = False
@@ -479,45 +472,33 @@ class Connection(asyncio.Protocol):
             self._refuse(Refusal.BODY_TOO_LARGE, 413)
             return
         self._body_done = False
-        self._body_seen = 0
-        self._body_since = instant
         self._sink = None
-        self._left_in = length
-        self._decoder = ChunkedDecoder() if length < 0 else None
+        self._arriving = RequestBody(length, instant)
         self.due = instant + self.listener.limits.body_grace
 
     def _take_body(self, data: bytes) -> None:
-        sink = cast(BodySink, self._sink)
-        if self._decoder is None:
-            piece, rest = data[: self._left_in], data[self._left_in :]
-            self._left_in -= len(piece)
-            self._body_seen += len(piece)
-            if piece:
-                sink.body_data(piece)
-            if self._left_in == 0:
-                self._end_body((), rest)
-            return
+        sink, arriving = cast(BodySink, self._sink), cast(RequestBody, self._arriving)
+        limit = self.listener.limits.body_bytes
         try:
-            pieces = self._decoder.feed(data)
+            pieces = arriving.feed(data)
         except Malformed as error:
             self._fail_body("malformed chunked coding")
             self._malformed(error)
             return
         for piece in pieces:
-            self._body_seen += len(piece)
-            limit = self.listener.limits.body_bytes
-            if limit and self._body_seen > limit:
+            arriving.count(len(piece))
+            if limit and arriving.total > limit:
                 self._fail_body("the body is larger than allowed")
                 self._refuse(Refusal.BODY_TOO_LARGE, 413)
                 return
             if self._state == BUSY:
                 sink.body_data(piece)
-        if self._decoder.done and self._state == BUSY:
-            self._end_body(self._decoder.trailers, self._decoder.rest)
+        if arriving.done and self._state == BUSY:
+            self._end_body(arriving.trailers, arriving.rest)
 
     def _end_body(self, trailers: tuple[Field, ...], rest: bytes) -> None:
         self._body_done = True
-        self._decoder = None
+        self._arriving = None
         if rest:
             self._buf[:0] = rest
         if self._half_closed and not self._buf:
@@ -532,13 +513,13 @@ class Connection(asyncio.Protocol):
         if self._body_done:
             return
         self._body_done = True
+        self._arriving = None
         sink, self._sink = self._sink, None
         if sink is not None:
             cast(BodySink, sink).body_failed(reason)
 
     def _check_rate(self, now: float) -> None:
-        limits = self.listener.limits
-        if self._body_seen < limits.body_rate * (now - self._body_since):
+        if self._arriving is not None and self._arriving.too_slow(now, self.listener.limits.body_rate):
             self._fail_body("the body arrives too slowly")
             self._refuse(Refusal.BODY_TIMEOUT, 408)
         else:
@@ -567,7 +548,7 @@ class Connection(asyncio.Protocol):
         self.status = status
         if self.line.method == b"HEAD" or status == 204 or status == 304:
             body = b""
-        if not self._body_done and (self.block.expect or self._left_in > DISCARD):
+        if not self._body_done and self._not_worth_reading():
             self._close = True
         self.sent = len(body)
         large: bytes | memoryview = b""
@@ -598,7 +579,7 @@ class Connection(asyncio.Protocol):
         self._left_out = length
         self._chunked_out = False
         self._suppressed = self.line.method == b"HEAD" or status == 204 or status == 304
-        if not self._body_done and (self.block.expect or self._left_in > DISCARD) and self._sink is None:
+        if not self._body_done and self._sink is None and self._not_worth_reading():
             self._close = True
         extra = b""
         if length is None and not self._suppressed:
@@ -658,8 +639,7 @@ class Connection(asyncio.Protocol):
             sink.body_end(())
             return
         self._sink = sink
-        self._body_since = now()
-        self.due = self._body_since + self.listener.limits.body_grace
+        self._pace_body()
         self._resume_reading()  # before the sink gets anything: it may pause us, and must be heard
         if self._buf:
             data = bytes(self._buf)
@@ -680,10 +660,18 @@ class Connection(asyncio.Protocol):
     def resume_body(self) -> None:
         """Deliver again; the time we paused does not count against the client's rate."""
         if not self._body_done and not self._reading:
-            self._body_since = now()
-            self._body_seen = 0
-            self.due = self._body_since + self.listener.limits.body_grace
+            self._pace_body()
             self._resume_reading()
+
+    def _pace_body(self) -> None:
+        """From now on the client has to send at the least rate, after a while of grace."""
+        instant = now()
+        cast(RequestBody, self._arriving).pace_from(instant)
+        self.due = instant + self.listener.limits.body_grace
+
+    def _not_worth_reading(self) -> bool:
+        """Whether a body that nobody has read costs more than a new connection."""
+        return self.block.expect or cast(RequestBody, self._arriving).too_large_to_drop
 
     def tunnel(self, head: bytes, sink: TunnelSink) -> None:
         """Pass a 101 on, and hand the connection over."""
@@ -771,20 +759,18 @@ class Connection(asyncio.Protocol):
         if self._body_done:
             self._turn()
             return
-        if self._close or self._left_in > DISCARD:
+        if self._close or cast(RequestBody, self._arriving).too_large_to_drop:
             self._fail_body("answered before the body was read")
             self._linger()
             return
         # RFC 9112 §9.3: what is left of the body is read and dropped before the connection is used again
-        discard = _Discard(self)
+        discard = Discard(self)
         previous, self._sink = self._sink, discard
         if previous is None:
             self.receive(discard)
         else:
             cast(BodySink, previous).body_failed("answered before the body was read")
-            self._body_since = now()
-            self._body_seen = 0
-            self.due = self._body_since + self.listener.limits.body_grace
+            self._pace_body()
             self._resume_reading()
 
     def _turn(self) -> None:
@@ -869,24 +855,3 @@ def reason_phrase(status: int) -> str:
         return ("Unknown", "Informational", "Success", "Redirection", "Client Error", "Server Error")[
             status // 100 % 6
         ]
-
-
-class _Discard:
-    """Drops what is left of a request's body."""
-
-    __slots__ = ("connection", "seen")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.seen = 0
-
-    def body_data(self, data: bytes) -> None:
-        self.seen += len(data)
-        if self.seen > DISCARD:
-            self.connection.abort("too much unread body")
-
-    def body_end(self, trailers: tuple[Field, ...]) -> None:
-        pass
-
-    def body_failed(self, reason: str) -> None:
-        pass

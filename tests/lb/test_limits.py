@@ -74,6 +74,38 @@ async def test_body_bytes(chunked: bool) -> None:
         assert [len(request.body) for request in origin.requests if request.body][:1] == [100]
 
 
+async def test_body_bytes_count_also_across_a_pause() -> None:
+    """The rate is reckoned anew when a full backend reads again; what it may receive in all is not."""
+    piece = b"%x\r\n%b\r\n" % (65536, b"x" * 65536)
+
+    async def script(wire: Wire) -> None:
+        await wire.request_head()
+        until_full = asyncio.Event()
+        sending.append(until_full)
+        await until_full.wait()
+        try:
+            await wire.rest()
+        except ConnectionError:
+            pass
+
+    sending: list[asyncio.Event] = []
+    limit = 200 * 65536
+    async with (
+        Origin(script) as origin,
+        balancer(origin, limits={"body_bytes": limit}) as lb,
+        await lb.client() as client,
+    ):
+        await client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        rest = asyncio.ensure_future(client.send(piece * 201))
+        await until(lambda: sending, "the backend has the head")
+        connection = next(iter(lb.listener.connections))
+        await until(lambda: not connection._reading, "the client is paused")
+        sending[0].set()
+        await refused(lb, client, 413, Refusal.BODY_TOO_LARGE)
+        rest.cancel()
+        await asyncio.gather(rest, return_exceptions=True)
+
+
 async def test_header_timeout() -> None:
     async with (
         Origin() as origin,
@@ -94,11 +126,8 @@ async def test_header_timeout_is_not_put_off_by_a_trickle() -> None:
         await lb.client() as client,
     ):
         before = time.monotonic()
-        try:
-            while await client.silent(0.05):
-                await client.send(b"x")
-        except ConnectionError:
-            pass
+        while await client.silent(0.05):
+            await client.send(b"x")
         assert (await client.response()).status == 408
         assert time.monotonic() - before < 0.2 + LATE + 0.1
 
