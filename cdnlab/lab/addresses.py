@@ -91,10 +91,11 @@ def find_holder(address: Address) -> tuple[int, str] | None:
 
 def _has_socket(process: Path, inodes: set[str]) -> bool:
     try:
-        return any(
-            os.readlink(entry.path).removeprefix("socket:[").removesuffix("]") in inodes
-            for entry in os.scandir(process / "fd")
-        )
+        with os.scandir(process / "fd") as entries:
+            return any(
+                os.readlink(entry.path).removeprefix("socket:[").removesuffix("]") in inodes
+                for entry in entries
+            )
     except OSError:
         return False
 
