@@ -26,7 +26,7 @@ def load() -> dict[str, Any]:
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
     """Its panels without the rows, in the order in which they are read; those of a collapsed row too."""
-    found = []
+    found: list[dict[str, Any]] = []
     for each in board["panels"]:
         found += each.get("panels", []) if each["type"] == "row" else [each]
     return found
