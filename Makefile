@@ -2,12 +2,16 @@
 #
 #   make            the environment, for bin/cdnlab
 #   make up         the whole network; ARGS="--origin http://127.0.0.1:3000" and other words of `cdnlab up`
+#   make load       Locust's web page, against the lab on this machine; HOST=http://127.0.0.1:18080 for another one,
+#                   ARGS="--headless -t 30s" and other words of Locust's
 #   make test       every test that needs nothing beyond PyPI; ARGS="tests/wire -k chunked" for some of them
 #   make check      style, types and import contracts
+#   make compose-smoke   the whole lab in containers; needs Docker (or root and dockerd) and Compose
 #   make bench      cost per request beside the peers that are installed; BENCH_ROWS="edge-1k l7-1k" for some rows
 
 PYTHON ?= python3
 ARGS ?=
+HOST ?=
 WORKERS ?= 2
 BENCH_SECONDS ?= 4
 BENCH_ROUNDS ?= 3
@@ -18,8 +22,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
+LOAD := $(VENV)/.load-installed
 
-.PHONY: venv install up test check bench
+.PHONY: venv install up load test check compose-smoke bench
 .DELETE_ON_ERROR:
 
 venv: $(RUNTIME)
@@ -31,6 +36,9 @@ install: $(DEVELOPMENT)
 up: $(RUNTIME)
 	@bin/cdnlab up $(ARGS)
 
+load: $(LOAD)
+	@$(BIN)/locust $(if $(HOST),--host "$(HOST)") $(ARGS)
+
 test: $(DEVELOPMENT)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not peers" $(ARGS)
 
@@ -39,6 +47,9 @@ check: $(DEVELOPMENT)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+compose-smoke: $(RUNTIME)
+	@$(BIN)/python -m tests.compose.smoke $(ARGS)
 
 bench: $(RUNTIME)
 	@$(BIN)/python -m bench --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) $(addprefix --row ,$(BENCH_ROWS)) $(ARGS)
@@ -58,4 +69,9 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 $(DEVELOPMENT): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what cdnlab runs and is tested with into $(VENV) …"
 	@$(PIP) -e ".[dev]"
+	@touch $@ $(RUNTIME) $(LOAD)
+
+$(LOAD): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing cdnlab and Locust into $(VENV) …"
+	@$(PIP) -e ".[load]"
 	@touch $@ $(RUNTIME)

@@ -95,27 +95,43 @@ def _ensure(name: str) -> Image:
 
 def _make_tree(name: str, why: str) -> None:
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
-        raise CannotStandIn(f"{name}: {why}; to make a stand-in takes root and debootstrap (apt-get install debootstrap)")
+        raise CannotStandIn(
+            f"{name}: {why}; to make a stand-in takes root and debootstrap (apt-get install debootstrap)"
+        )
     with tempfile.TemporaryDirectory(prefix="cdnlab-standin-") as directory:
         tree = Path(directory) / "tree"
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree), MIRROR]
         made = subprocess.run(command, capture_output=True, text=True, timeout=BOOTSTRAP, check=False)
         if made.returncode:
-            raise CannotStandIn(f"{name}: debootstrap: {(made.stdout + made.stderr).strip().splitlines()[-1]}")
+            raise CannotStandIn(
+                f"{name}: debootstrap: {(made.stdout + made.stderr).strip().splitlines()[-1]}"
+            )
         if AUTHORITIES.exists():  # this machine may trust a proxy of its own, which pip then meets too
             shutil.copyfile(AUTHORITIES, tree / AUTHORITIES.relative_to("/"))
         _import(tree)
 
 
 def _import(tree: Path) -> None:
-    pack = ["tar", "-C", str(tree), "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "-c", "."]
+    pack = [
+        "tar",
+        "-C",
+        str(tree),
+        "--exclude=./var/cache/apt/*",
+        "--exclude=./var/lib/apt/lists/*",
+        "-c",
+        ".",
+    ]
     changes = [f"ENV PIP_CERT={AUTHORITIES}", f"LABEL {LABEL}=1", 'CMD ["bash"]']
     load = ["docker", "import", *(word for each in changes for word in ("-c", each)), "-", TREE]
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
-        _checked(subprocess.run(load, stdin=packing.stdout, capture_output=True, text=True, check=False), TREE)
+        _checked(
+            subprocess.run(load, stdin=packing.stdout, capture_output=True, text=True, check=False), TREE
+        )
 
 
-def _docker(*words: str, text: str | None = None, timeout: float = BOOTSTRAP) -> subprocess.CompletedProcess[str]:
+def _docker(
+    *words: str, text: str | None = None, timeout: float = BOOTSTRAP
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["docker", *words], input=text, capture_output=True, text=True, timeout=timeout, check=False
     )
