@@ -73,6 +73,8 @@ def _no_answer(error: Exception) -> NoAnswer:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, socket.gaierror):
         return NoAnswer(f"its address does not resolve ({cause.strerror})", gone=True)
+    if isinstance(cause, aiohttp.ServerDisconnectedError):
+        return NoAnswer("the connection was closed without an answer")
     number = getattr(cause, "errno", None)  # the client's own text repeats the address
     words = os.strerror(number).lower() if number else str(cause) or type(cause).__name__
     return NoAnswer(words, gone=number in NOBODY)
