@@ -254,7 +254,7 @@ def cells(note: Note, unit: str, query: Query) -> heatmap.Panel:
 
 def gauges(note: Note, unit: str, query: Query, steps: Steps) -> bargauge.Panel:
     """A bar per series for the value now, between 0 and 1."""
-    panel = _described(bargauge.Panel(), note, unit, [query], 8, 8).min(0).max(1).decimals(1)
+    panel = _described(bargauge.Panel(), note, unit, [query], 8, 8).min(0).max(1)
     panel.mappings([nothing()]).thresholds(thresholds(steps))
     panel.color_scheme(colored(model.FieldColorModeId.THRESHOLDS)).orientation(
         words.VizOrientation.HORIZONTAL

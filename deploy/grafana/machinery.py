@@ -90,7 +90,7 @@ def health_and_failover() -> list[statetimeline.Panel | graphs.Panel]:
             "short",
             now_and_then("backend, to", f"cdnlab_pool_health_transitions_total{ANY_TIER}", share="increase"),
             colors={"up": GREEN, "down": RED},
-        ),
+        ).decimals(0),
         bars(
             Note(
                 "Retries",
