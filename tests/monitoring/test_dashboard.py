@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,6 +235,16 @@ def test_provisioning_is_what_the_dashboard_expects() -> None:
     assert source["jsonData"]["timeInterval"] == scraped
     [provider] = yaml.safe_load((folder / "dashboards/cdnlab.yml").read_text())["providers"]
     assert provider["options"]["path"] == "/var/lib/grafana/dashboards"
+
+
+def test_compose_mounts_what_is_provisioned_and_opens_it_first() -> None:
+    grafana = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
+    mounts = {
+        inside: ROOT / outside for outside, inside, _ in (each.split(":") for each in grafana["volumes"])
+    }
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert mounts[str(home.parent)] / home.name == FILE
+    assert mounts["/etc/grafana/provisioning"] == ROOT / "deploy/grafana/provisioning"
 
 
 def test_the_page_names_every_row_and_panel_in_order() -> None:
