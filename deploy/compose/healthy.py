@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         return 1
     status = head.split(b"\r\n", 1)[0].decode("latin-1")
     print(f"{address}{path}: {status} {body[:200].decode('utf-8', 'replace').strip()}")
-    return 0 if status.split(" ")[1:2] == ["200"] else 1
+    return 0 if status.startswith("HTTP/1.1 200 ") else 1
 
 
 if __name__ == "__main__":

@@ -64,20 +64,24 @@ def engine() -> Iterator[str]:
     if answers():
         yield "the engine that runs here"
         return
-    if shutil.which("dockerd") is None or os.geteuid() != 0:
+    dockerd = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")  # not in everybody's PATH
+    if dockerd is None or os.geteuid() != 0:
         raise Skip(
             "no engine answers the docker command, and only root can start one; start Docker, or run as root"
         )
-    with tempfile.TemporaryDirectory(prefix="cdnlab-dockerd-") as directory, _dockerd(Path(directory)):
+    with (
+        tempfile.TemporaryDirectory(prefix="cdnlab-dockerd-") as directory,
+        _dockerd(dockerd, Path(directory)),
+    ):
         yield "dockerd, started for this run"
 
 
 @contextlib.contextmanager
-def _dockerd(directory: Path) -> Iterator[None]:
+def _dockerd(program: str, directory: Path) -> Iterator[None]:
     log = directory / "log"
     with log.open("wb") as output:
         daemon = subprocess.Popen(
-            ["dockerd", "--pidfile", str(directory / "pid")],
+            [program, "--pidfile", str(directory / "pid")],
             stdout=output,
             stderr=output,
             start_new_session=True,

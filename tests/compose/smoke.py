@@ -33,7 +33,11 @@ from tests.compose.steps import Steps
 from tests.support.standins import images
 
 PROJECT = "cdnlab-smoke"
-BASE, NODE = "python:3.11-slim-bookworm", "cdnlab:node"
+BASE = "python:3.11-slim-bookworm"
+#: Ports that a compose file's user may choose, so that this runs beside a lab.
+PORTS = tuple(
+    f"CDNLAB_{name}" for name in ("PORT", "PAGE_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "LOCUST_PORT")
+)
 TOPOLOGY = "./deploy/compose/topology.yaml"
 BEGAN = time.monotonic()
 
@@ -65,11 +69,26 @@ def files(directory: Path) -> Path:
 
 
 def build() -> None:
-    """Build the image, and say how much of it is ours."""
-    # The stand-ins' engine may have no way out for the build's containers but the host's own.
-    run("docker", "build", "--network", "host", "--target", "node", "--tag", NODE, str(ROOT), timeout=BUILD)
-    sizes = [int(run("docker", "image", "inspect", "-f", "{{.Size}}", name).stdout) for name in (NODE, BASE)]
-    say("ok", f"built {NODE}: {(sizes[0] - sizes[1]) / 1e6:.0f} MB over its base")
+    """Build the images, and say how much of them is ours."""
+    for target in ("node", "load"):
+        name = f"cdnlab:{target}"
+        # The build's containers may have no way out to PyPI but the host's own.
+        run(
+            "docker",
+            "build",
+            "--network",
+            "host",
+            "--target",
+            target,
+            "--tag",
+            name,
+            str(ROOT),
+            timeout=BUILD,
+        )
+        sizes = [
+            int(run("docker", "image", "inspect", "-f", "{{.Size}}", each).stdout) for each in (name, BASE)
+        ]
+        say("ok", f"built {name}: {(sizes[0] - sizes[1]) / 1e6:.0f} MB over its base")
 
 
 @contextlib.contextmanager
@@ -117,9 +136,7 @@ def smoke() -> None:
         for image in images.ensure():
             say("ok", f"{image.name}: {image.came}")
         build()
-        ports = free_ports(
-            ("CDNLAB_PORT", "CDNLAB_PAGE_PORT", "CDNLAB_PROMETHEUS_PORT", "CDNLAB_GRAFANA_PORT")
-        )
+        ports = free_ports(PORTS)
         compose = Compose(command, files(Path(scratch)), PROJECT, ports)
         with taken_down(compose):
             for step in Steps(compose, ports).in_order():

@@ -10,136 +10,19 @@ import http.client
 import http.server
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.compose.engine import Compose, Failed, run
+from tests.compose.asking import Application, Clients, application, ask, hold, until
+from tests.compose.engine import BUILD, Compose, run
 
-#: Seconds for anything a loaded machine may be slow at.
-PATIENCE = 60.0
 BALANCERS = {"lb-a": 9101, "lb-b": 9111}
 EDGES = tuple(f"edge-{code}" for code in ("icn", "nrt", "fra", "iad", "gru", "syd"))
 NODES = (*BALANCERS, *EDGES, "origin-1", "origin-2")
 #: Everything but Grafana, which nothing stands in for, and Locust, which has a profile.
 SERVICES = ("vip", *NODES, "lab", "redis", "prometheus")
-
-
-def until(what: str, seen: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """What `seen` gives as soon as it is true. Failed after `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while True:
-        if found := seen():
-            return found
-        if time.monotonic() > deadline:
-            raise Failed(f"after {patience:.0f} s still not: {what}")
-        time.sleep(0.1)
-
-
-def hold(what: str, holds: object) -> None:
-    """Failed unless it holds."""
-    if not holds:
-        raise Failed(what)
-
-
-class Answer:
-    """One answer: status, fields, body."""
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status = response.status
-        self.fields = response.headers
-        self.body = response.read().decode("utf-8", "replace")
-
-    def field(self, name: str) -> str:
-        """A field's value, or nothing."""
-        return str(self.fields.get(name, ""))
-
-    def json(self) -> Any:
-        """The body."""
-        return json.loads(self.body)
-
-    @property
-    def balancer(self) -> str:
-        """The name that its balancer gave in Via."""
-        return self.field("Via").rpartition(" ")[2]
-
-
-def ask(port: int | str, path: str = "/", timeout: float = 10, **fields: str) -> Answer:
-    """GET from a published port, on a connection of its own. OSError, HTTPException."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=timeout)
-    try:
-        connection.request("GET", path, headers=fields)
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
-
-
-class Clients(threading.Thread):
-    """Asks for `/` all the time, one connection after another, and knows how long nobody was answered."""
-
-    def __init__(self, port: str) -> None:
-        super().__init__(daemon=True)
-        self._port = port
-        self._ends = threading.Event()
-        self.answered = [time.monotonic()]
-        self.balancers = [""]
-        self.failed = 0
-
-    def run(self) -> None:
-        """Until told to end."""
-        while not self._ends.wait(0.02):
-            try:
-                answer = ask(self._port, timeout=1)
-            except (OSError, http.client.HTTPException):
-                self.failed += 1
-                continue
-            if answer.status == 200:
-                self.answered.append(time.monotonic())
-                self.balancers.append(answer.balancer)
-            else:
-                self.failed += 1
-
-    def end(self) -> str:
-        """Stop, and say what was noticed."""
-        self._ends.set()
-        self.join(PATIENCE)
-        times = self.answered
-        gap = max(later - earlier for earlier, later in pairwise(times))
-        return f"{len(times) - 1} clients answered, {self.failed} not, longest gap {gap:.2f} s"
-
-
-class Application(http.server.BaseHTTPRequestHandler):
-    """Somebody's application."""
-
-    protocol_version = "HTTP/1.1"
-    BODY = b"somebody's application\n"
-
-    def do_GET(self) -> None:
-        """Any path."""
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.BODY)))
-        self.send_header("Cache-Control", "max-age=60")
-        self.end_headers()
-        self.wfile.write(self.BODY)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def application() -> Iterator[int]:
-    """The port of one that listens on every address of this machine, as containers need it."""
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Application)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 class Steps:
@@ -150,6 +33,7 @@ class Steps:
         self.port = ports["CDNLAB_PORT"]
         self.page = ports["CDNLAB_PAGE_PORT"]
         self.prometheus = ports["CDNLAB_PROMETHEUS_PORT"]
+        self.locust = ports["CDNLAB_LOCUST_PORT"]
 
     def in_order(self) -> Iterator[Callable[[], str]]:
         """Each step; they are run one after another."""
@@ -167,6 +51,7 @@ class Steps:
         yield self.killed_balancer
         yield self.paused_balancer
         yield self.without_store
+        yield self.load
         yield self.own_application
         yield self.silent_application
         yield self.down
@@ -180,9 +65,9 @@ class Steps:
         until("/ answers 200", lambda: self._status() == 200)
         return f"up: {len(SERVICES)} containers, / answers 200 through the published port {self.port}"
 
-    def _status(self, **fields: str) -> int:
+    def _status(self, port: str = "", place: str = "icn") -> int:
         try:
-            return ask(self.port, timeout=5, **fields).status
+            return ask(port or self.port, fields={"Cdnlab-From": place}, timeout=5).status
         except (OSError, http.client.HTTPException):
             return 0
 
@@ -248,7 +133,7 @@ class Steps:
 
     def by_host_name(self) -> str:
         """syd.localhost is in Sydney."""
-        answer = ask(self.port, Host=f"syd.localhost:{self.port}")
+        answer = ask(self.port, fields={"Host": f"syd.localhost:{self.port}"})
         hold(f"Via: {answer.field('Via')}", answer.status == 200 and "edge-syd" in answer.field("Via"))
         return f"Host syd.localhost: Via: {answer.field('Via')}"
 
@@ -317,9 +202,7 @@ class Steps:
         """A dead edge's target is down, its clients go to the next one, and it comes back."""
         self.compose("kill", "edge-gru")
         until("its target is down", lambda: self._health().get("edge-gru") == "down")
-        others = until(
-            "gru gets a page", lambda: self._status(**{"Cdnlab-From": "gru"}) == 200 and self._via("gru")
-        )
+        others = until("gru gets a page", lambda: self._status(place="gru") == 200 and self._via("gru"))
         hold(f"Via without edge-gru: {others}", "edge-gru" not in others)
         self.compose("start", "edge-gru")
         until("edge-gru serves again", lambda: "edge-gru" in self._via("gru"))
@@ -327,7 +210,7 @@ class Steps:
 
     def _via(self, place: str) -> str:
         try:
-            return ask(self.port, **{"Cdnlab-From": place}).field("Via")
+            return ask(self.port, fields={"Cdnlab-From": place}).field("Via")
         except (OSError, http.client.HTTPException):
             return ""
 
@@ -396,6 +279,23 @@ class Steps:
 
     def _store(self) -> str:
         return str(self._said()["lab"]["store"]["state"])
+
+    # -- load ----------------------------------------------------------------------------------------------
+
+    def load(self) -> str:
+        """The profile `load` opens Locust's page, and its users stand in places."""
+        self.compose("up", "-d", "locust", timeout=BUILD, COMPOSE_PROFILES="load")
+        until("Locust's page answers", lambda: self._status(self.locust) == 200)
+        words = ("run", "--rm", "-T", "locust", "--headless", "--run-time", "5s", "--exit-code-on-error", "1")
+        done = self.compose(*words, COMPOSE_PROFILES="load")
+        said = done.stdout + done.stderr
+        (total,) = [line.split() for line in said.splitlines() if line.startswith("all ")] or [[]]
+        hold(f"Locust's line for all places is {total}: {said}", len(total) > 3 and int(total[2]) > 0)
+        hold(f"Locust counts {total[3]} failures: {said}", total[3] == "0")
+        self.compose("rm", "-sf", "locust", COMPOSE_PROFILES="load")
+        return (
+            f"Locust's page answers; five seconds without it: {total[1]} users, {total[2]} requests, 0 failed"
+        )
 
     # -- somebody's application ----------------------------------------------------------------------------
 

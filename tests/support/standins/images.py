@@ -94,13 +94,14 @@ def _ensure(name: str) -> Image:
 
 
 def _make_tree(name: str, why: str) -> None:
-    if shutil.which("debootstrap") is None or os.geteuid() != 0:
+    debootstrap = shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if debootstrap is None or os.geteuid() != 0:
         raise CannotStandIn(
             f"{name}: {why}; to make a stand-in takes root and debootstrap (apt-get install debootstrap)"
         )
     with tempfile.TemporaryDirectory(prefix="cdnlab-standin-") as directory:
         tree = Path(directory) / "tree"
-        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree), MIRROR]
+        command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree), MIRROR]
         made = subprocess.run(command, capture_output=True, text=True, timeout=BOOTSTRAP, check=False)
         if made.returncode:
             raise CannotStandIn(
