@@ -92,6 +92,8 @@ def _beside(choices: Choices, topology: Topology, state: StateDirectory) -> dict
     if choices.prometheus:
         program, (_, port) = prometheus.find_program(), prometheus.address(topology)
         found[prometheus.NAME] = programs.Beside(program, prometheus.arguments(state.prometheus, port))
+    for name in found.keys() & topology.nodes.keys():
+        raise LabError(f"a node is called {name}, which is what the lab calls its own", "rename it", MISUSED)
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.lab.test_up_refusals import listening, refused
-from tests.support.labs import alive, free_base, lab, until
+from tests.support.labs import SMALL, alive, free_base, lab, until
 
 PROGRAM = """#!{python}
 import http.server, sys
@@ -104,6 +104,14 @@ def test_its_port_is_taken(tmp_path: Path) -> None:
     with listening("127.0.0.1", base + 1010):
         said = refused(1, "--prometheus", port=base, PATH=installed(tmp_path / "bin"))
     assert said.startswith(f"cdnlab: 127.0.0.1:{base + 1010}, needed for Prometheus, is taken by ")
+
+
+@pytest.mark.parametrize("name", ["prometheus", "store"])
+def test_a_node_of_its_name(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(SMALL.replace("edge-fra:", f"{name}:"))
+    said = refused(2, str(file), "--prometheus", PATH=installed(tmp_path / "bin"))
+    assert said == f"cdnlab: a node is called {name}, which is what the lab calls its own\n  rename it\n"
 
 
 @pytest.mark.parametrize("word", ["often", "0s"])
