@@ -94,7 +94,7 @@ def build() -> None:
 @contextlib.contextmanager
 def taken_down(compose: Compose) -> Iterator[None]:
     """Remove what an earlier run left and what this one makes; on failure, show what the containers said last."""
-    compose.down()
+    clear(compose)
     try:
         yield
     except Exception as error:
@@ -102,10 +102,19 @@ def taken_down(compose: Compose) -> Iterator[None]:
         show(compose)
         raise
     finally:
-        compose.down()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave half of it
+        clear(compose)
     if left := compose.remains():
         raise Failed(f"after down, still there: {' '.join(left)}")
     say("ok", "everything is taken down: no container, network or volume is left")
+
+
+def clear(compose: Compose) -> None:
+    """Take down; once more where the engine was still at work on what had been asked before."""
+    for _ in range(3):
+        compose.down()
+        if not compose.remains():
+            return
 
 
 def show(compose: Compose) -> None:
