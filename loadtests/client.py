@@ -194,7 +194,7 @@ def _meaning(error: BaseException) -> BaseException:
     if isinstance(error, TimeoutError):
         return Broken(f"no byte of an answer within {ANSWER_TIMEOUT:.0f} s")
     if isinstance(error, HTTPException):
-        cut = "ncomplete" in str(error) or "closed" in str(error)
+        cut = any(word in str(error) for word in ("ncomplete", "EOF", "closed"))
         return Broken("answer cut short" if cut else "answer that is not HTTP")
     if isinstance(error, OSError):
         return Broken(f"connection broken: {_reason(error)}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from locust import User, events, task
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
@@ -33,8 +33,8 @@ from loadtests.client import BadServer, Broken, Client, Server, server  # noqa: 
 from loadtests.run import Options, Run, Visitor, prepare  # noqa: E402
 from loadtests.sites import BadPaths, read_paths  # noqa: E402
 from loadtests.standing import BadPlaces, shares  # noqa: E402
-from loadtests.strain import Strain, Watch  # noqa: E402
-from loadtests.tally import PERCENTILES, Row, Tally, percent, size, table  # noqa: E402
+from loadtests.strain import Watch  # noqa: E402
+from loadtests.together import KEY, Together  # noqa: E402
 
 log = logging.getLogger("cdnlab.load")
 console = logging.getLogger("locust.stats_logger")
@@ -59,44 +59,14 @@ class Fault(Exception):
         return str(self)
 
 
-class State:
-    """What this process holds, whatever its part: alone, master or worker."""
-
-    def __init__(self) -> None:
-        self.environment: Any = None
-        self.run: Run | None = None
-        self.tally = Tally()
-        self.watch = Watch(log.warning)
-        self.present: dict[str, dict[str, int]] = {}
-        """Users by place, by the worker that reported them; then the most there were at once."""
-        self.most: dict[str, dict[str, int]] = {}
-        self.strains: dict[str, Strain] = {}
-        """What was measured of each worker."""
-
-    def clear(self) -> None:
-        """Forget the test before."""
-        self.run = None
-        for reports in (self.present, self.most, self.strains):
-            reports.clear()
-        self.tally.clear()
-
-    def users(self, most: bool = False) -> Counter[str]:
-        """Users by place now, or the most there were at once, those of all workers together."""
-        found: Counter[str] = Counter()
-        if self.run:
-            found.update(self.run.crowd.most if most else self.run.crowd.present)
-        for reported in (self.most if most else self.present).values():
-            found.update(reported)
-        return found
-
-    def processes(self) -> dict[str, Strain]:
-        """What was measured, by process."""
-        here = "master" if isinstance(self.environment.runner, MasterRunner) else "this process"
-        workers = {f"worker {number}": strain for number, strain in enumerate(self.strains.values(), 1)}
-        return {here: self.watch.strain, **workers}
+together = Together(Watch(log.warning), {})
+"""What this process knows, whatever its part: alone, master or worker."""
 
 
-state = State()
+class Now:
+    """The test that runs in this process, if its users are here."""
+
+    run: Run | None = None
 
 
 @events.init_command_line_parser.add_listener
@@ -206,32 +176,37 @@ def reach(host: str | None, patience: float = 0.0) -> Server:
 @events.init.add_listener
 def begin(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     """Refuse what can't work before anything starts, and add our tabs."""
-    state.environment = environment
     parsed = environment.parsed_options
     try:
-        settings(parsed)
+        topology = settings(parsed)[1]
         reach(environment.host, parsed.wait_for_lab)
     except Unusable as error:
         if not (isinstance(runner, WorkerRunner) and parsed.processes):  # their parent says it
             print(f"locust: {error}", file=sys.stderr)
         sys.exit(error.code)
     if web_ui is not None:
-        places_tab.add(web_ui, place_rows, generator_rows)
+        places_tab.add(web_ui, together.place_rows, together.generator_rows)
+    if parsed.reset_stats:
+        events.spawning_complete.add_listener(reset)  # type: ignore[no-untyped-call]
+    together.cities = {code: place.city for code, place in topology.all_places.items()}
+    together.name = "master" if isinstance(runner, MasterRunner) else together.name
+    together.prints = not isinstance(runner, WorkerRunner) and not parsed.json
 
 
 @events.test_start.add_listener
 def start(environment: Any, **_: Any) -> None:
     """A test begins, on each process."""
-    state.clear()
-    state.watch.start()
+    together.clear()
+    together.watch.start()
+    Now.run = None
     try:
         options, topology = settings(environment.parsed_options)
         target = reach(environment.host)
         if not isinstance(environment.runner, MasterRunner):
             number = max(0, getattr(environment.runner, "worker_index", 0))
-            run = prepare(target, options, topology, state.tally, report, number)
+            run = prepare(target, options, topology, together.tally, report, number)
             run.look()
-            state.run = run
+            Now.run, together.crowd = run, run.crowd
     except (Unusable, Broken) as error:
         # Only in the web UI, where the host can be changed: begin() has looked already.
         log.error("The test can't begin: %s", error)
@@ -251,127 +226,81 @@ def report(*, name: str, seconds: float, size: int, error: Exception | None) -> 
 
 
 class PlaceUser(User):
-    """One user at one place: visitors who come one after the other, each with a browser of their own."""
+    """One user at one place: visitors who come one after the other, each with a browser of their own.
+
+    It ends between two requests, never within one, as long as Locust's stop-timeout allows. Locust kills users who
+    wait, and one whose wait is just over would be killed with a request under way, which only the lab had counted. So
+    it waits itself, inside its task, until it is told to stop.
+    """
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self._leaving = Event()
+        self._visitor: Visitor | None = None
 
     def on_start(self) -> None:
         """Take a place."""
-        if state.run is None:
+        if Now.run is None:
             raise StopUser  # the test can't begin, and the log says why
-        self.run_ = state.run
-        self.code = self.run_.crowd.enter()
-        self.visitor = Visitor(self.run_, self.code)
+        self._visitor = Visitor(Now.run, Now.run.crowd.enter())
 
     def on_stop(self) -> None:
         """Leave it."""
-        if hasattr(self, "visitor"):
-            self.visitor.leave()
-            self.run_.crowd.leave(self.code)
+        if self._visitor is not None:
+            self._visitor.leave()
+            self._visitor.run.crowd.leave(self._visitor.code)
+            self._visitor = None
+
+    def stop(self, force: bool = False) -> bool:
+        """Locust's order to end; whether it has ended at once."""
+        if force:
+            return bool(super().stop(force=True))
+        self._state = LOCUST_STATE_STOPPING
+        self._leaving.set()
+        return False
 
     @task
     def view(self) -> None:
-        """One page of the visitor's; another visitor, if it was the last one."""
-        if not self.visitor.pages_left:
-            self.visitor.leave()
-            self.visitor = Visitor(self.run_, self.code)
-        self.visitor.view(lambda: self._state != LOCUST_STATE_STOPPING)
-
-    def wait_time(self) -> float:
-        """Seconds until the next page."""
+        """One page of the visitor's, or of another one if that was its last; then time to think."""
+        visitor = self._visitor
+        assert visitor is not None
+        if not visitor.pages_left:
+            visitor.leave()
+            visitor = self._visitor = Visitor(visitor.run, visitor.code)
+        visitor.view(lambda: not self._leaving.is_set())
         think = self.environment.parsed_options.think
-        chosen = min(5 * think, self.visitor.chance.expovariate(1 / think)) if think else 0.0
-        return max(chosen, 1.0) if self.visitor.lost else chosen
+        chosen = min(5 * think, visitor.chance.expovariate(1 / think)) if think else 0.0
+        self._leaving.wait(max(chosen, 1.0) if visitor.lost else chosen)
 
 
 @events.test_stop.add_listener
 def stop(**_: Any) -> None:
     """A test has ended, on each process."""
-    state.watch.stop()
+    together.watch.stop()
 
 
 @events.reset_stats.add_listener
 def reset(**_: Any) -> None:
     """The button of that name."""
-    state.tally.clear()
-
-
-@events.spawning_complete.add_listener
-def spawned(**_: Any) -> None:
-    """All users are there: with --reset-stats, counting begins now."""
-    if state.environment is not None and state.environment.reset_stats:
-        state.tally.clear()
+    together.tally.clear()
 
 
 @events.report_to_master.add_listener
 def tell(data: dict[str, Any], **_: Any) -> None:
-    """A worker's share of the counts since its last report."""
-    strain = state.watch.strain
-    data["cdnlab"] = {
-        "rows": state.tally.take(),
-        "present": dict(state.run.crowd.present) if state.run else {},
-        "most": dict(state.run.crowd.most) if state.run else {},
-        "strain": [getattr(strain, name) for name in Strain.__slots__],
-    }
+    """A worker's part of the counts."""
+    data[KEY] = together.take()
 
 
 @events.worker_report.add_listener
 def hear(client_id: str, data: dict[str, Any], **_: Any) -> None:
     """Such a report, at the master."""
-    told = data.get("cdnlab")
-    if told is not None:
-        state.tally.give(told["rows"])
-        state.present[client_id], state.most[client_id] = told["present"], told["most"]
-        state.strains[client_id] = Strain(*told["strain"])
-
-
-def place_rows() -> list[dict[str, Any]]:
-    """The tab's table: a row a place, and all together."""
-    users, rows = state.users(), state.tally.rows
-    order = sorted({*rows, *users}, key=lambda code: (-rows.get(code, Row()).requests, code))
-    total = {"name": "All", "users": users.total(), **_row(state.tally.total())}
-    found = [{"name": code, "users": users[code], **_row(rows.get(code, Row()))} for code in order]
-    limited = any(strain.limit for strain in state.processes().values())
-    note = [{"name": "⚠ The generator was the limit: see its tab"}] if limited else []
-    return [*note, *found, total]
-
-
-def _row(row: Row) -> dict[str, Any]:
-    times = {f"p{round(100 * share)}": row.percentile(share) for share in PERCENTILES}
-    ratios = {"hit_ratio": percent(row.hit_ratio), "hit_byte_ratio": percent(row.hit_byte_ratio)}
-    counts = {"requests": row.requests, "failures": row.failures, "hits": row.hits, "bytes": size(row.bytes)}
-    return {**counts, **ratios, **times}
-
-
-def generator_rows() -> list[dict[str, Any]]:
-    """The other tab's: a row a process."""
-    return [
-        {
-            "name": name,
-            "cpu": f"{100 * strain.cpu:.0f} %",
-            "worst_cpu": f"{100 * strain.worst_cpu:.0f} %",
-            "late": f"{1000 * strain.late:.1f} ms",
-            "worst_late": f"{1000 * strain.worst_late:.1f} ms",
-            "verdict": strain.sentence(name) or "at ease",
-        }
-        for name, strain in state.processes().items()
-    ]
+    if KEY in data:
+        together.give(client_id, data[KEY])
 
 
 @events.quit.add_listener
 def finish(**_: Any) -> None:
-    """The final print: the table by place, and the warning if one is due."""
-    environment = state.environment
-    if environment is None or isinstance(environment.runner, WorkerRunner) or environment.parsed_options.json:
-        return
-    if not state.tally.rows:
-        return
-    cities = {
-        code: place.city
-        for code, place in load(environment.parsed_options.topology or None).all_places.items()
-    }
-    console.info("By place (hits by Cache-Status, against the answers that edges gave)")
-    for line in table(state.tally, state.users(most=True), cities):
-        console.info(line)
-    for name, strain in state.processes().items():
-        if sentence := strain.sentence(name):
-            console.info(f"WARNING: {sentence}")
-    console.info("")
+    """The final print, after Locust's own."""
+    if together.prints:
+        for line in together.final():
+            console.info(line)

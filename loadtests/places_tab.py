@@ -18,12 +18,12 @@ PLACES, GENERATOR = "places", "generator"
 _COLUMNS = {
     PLACES: (
         ("name", "Place"), ("users", "Users"), ("requests", "# Requests"), ("failures", "# Fails"),
-        ("hits", "Hits"), ("hit_ratio", "Hit ratio"), ("bytes", "Bytes"), ("hit_byte_ratio", "Hit ratio by byte"),
+        ("hits", "# Hits"), ("hit_ratio", "Hits (%)"), ("megabytes", "MB"), ("hit_byte_ratio", "Hits by byte (%)"),
         ("p50", "Median (ms)"), ("p95", "95%ile (ms)"), ("p99", "99%ile (ms)"),
     ),
     GENERATOR: (
-        ("name", "Process"), ("cpu", "CPU now"), ("worst_cpu", "CPU at worst"), ("late", "Loop late now"),
-        ("worst_late", "Loop late at worst"), ("verdict", "Verdict"),
+        ("name", "Process"), ("cpu", "CPU now (%)"), ("worst_cpu", "CPU at worst (%)"), ("late", "Loop late now (ms)"),
+        ("worst_late", "Loop late at worst (ms)"), ("verdict", "Verdict"),
     ),
 }  # fmt: skip
 _TITLES = {PLACES: "Places", GENERATOR: "Generator"}

@@ -16,7 +16,7 @@ from loadtests.popularity import Zipf
 
 PAGES = ("/", "/shop", "/downloads", "/places", "/freshness", "/variants", "/behave/help")
 """The demo site's pages, the most popular first."""
-ITEMS = 6
+ITEMS = 5
 """Items that the shop has at first."""
 PART_OF = "/files/1MiB.bin"
 PART_MAX = 64 * 1024

@@ -34,7 +34,7 @@ class Limit(StrEnum):
 
 _REMEDIES = {
     Limit.CPU: "fewer users (--users), or more processes (--processes 2)",
-    Limit.LATE: "fewer users, or another machine for Locust: here others have the cores",
+    Limit.LATE: "fewer users, or another machine for Locust: others, the lab too, take the cores of this one",
 }
 
 
@@ -87,7 +87,7 @@ class Strain:
         )
         return (
             f"{who} was the limit in {self.by_cpu + self.by_late} of {self.windows} looks: {why}. "
-            f"Rates and times are its own, not the lab's; use {limit.remedy}."
+            f"Rates and times include that and are not the lab's alone; use {limit.remedy}."
         )
 
 
