@@ -7,7 +7,7 @@ the official name. All stand-ins come from one tree of Debian packages, made wit
 and imported, and bear the label `cdnlab.standin`. They are for tests only: Debian's redis and Prometheus are older
 than the images they stand for. Grafana has no package in Debian, and so no stand-in.
 
-Needs root (debootstrap makes device nodes), debootstrap, and Debian's mirror.
+Needs root (debootstrap makes device nodes), debootstrap, and the mirror of Debian that it knows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 LABEL = "cdnlab.standin"
 #: What every stand-in is made from; only the engine has it.
 TREE = "cdnlab-standin:bookworm"
-SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,python3-pip,ca-certificates,curl,redis-server,prometheus"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 #: Seconds until a registry that does not answer is given up, and until the tree has to be there.
@@ -101,7 +101,7 @@ def _make_tree(name: str, why: str) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="cdnlab-standin-") as directory:
         tree = Path(directory) / "tree"
-        command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree), MIRROR]
+        command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree)]
         made = subprocess.run(command, capture_output=True, text=True, timeout=BOOTSTRAP, check=False)
         if made.returncode:
             raise CannotStandIn(
