@@ -27,6 +27,15 @@ class Answer(NamedTuple):
     ring: Json
 
 
+def well_formed(ring: Json) -> bool:
+    """Whether an answer is a ring's: what another version, or a stranger, says must not stop the others' rows."""
+    entries = ring.get("entries")
+    return isinstance(entries, list) and all(
+        isinstance(one, dict) and isinstance(one.get("n"), int) and isinstance(one.get("time"), int | float)
+        for one in entries
+    )
+
+
 class Feed:
     """Requests, or events, of all nodes."""
 

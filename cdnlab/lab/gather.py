@@ -12,7 +12,7 @@ from typing import Any
 
 from cdnlab.lab import prometheus
 from cdnlab.lab.addresses import show
-from cdnlab.lab.feed import Answer, Feed
+from cdnlab.lab.feed import Answer, Feed, well_formed
 from cdnlab.lab.node_api import NoAnswer, NodeApi
 from cdnlab.lab.watch import Watch, Watched
 from cdnlab.plan.topology import Topology
@@ -91,7 +91,7 @@ class Gather:
                 ring = await self._api.ask(name, f"/{kind}?after=0")
         except NoAnswer:
             return None
-        return Answer(name, ring.get("started"), ring)
+        return Answer(name, ring.get("started"), ring) if well_formed(ring) else None
 
     def _nodes(self) -> list[Watched]:
         return [one for name, one in self._watch.children.items() if name in self._topology.nodes]

@@ -19,6 +19,9 @@ from cdnlab.plan.topology import Topology
 #: Seconds a node may take to answer for itself; its loop does so in a millisecond unless it hangs.
 ANSWER = 0.8
 
+#: Bytes of an answer: a thousand requests, each with a target of eight kilobytes. A node never says more.
+LARGEST = 16 * 1024 * 1024
+
 #: What the system says where nobody is at an address.
 NOBODY = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 
@@ -42,7 +45,8 @@ class NodeApi:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._session = aiohttp.ClientSession()
+        # what a stranger at a node's address sends must neither unfold in memory nor lead elsewhere
+        self._session = aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"})
 
     async def close(self) -> None:
         """Close the connections to the nodes."""
@@ -60,13 +64,24 @@ class NodeApi:
             raise NoAnswer("its admin API is off")
         limit = aiohttp.ClientTimeout(total=within)
         try:
-            async with self._session.get(f"http://{address}{path}", timeout=limit) as response:
-                body = await response.read()
+            async with self._session.get(
+                f"http://{address}{path}", timeout=limit, allow_redirects=False
+            ) as response:
+                body = await _read(response)
         except TimeoutError:
             raise NoAnswer(f"no answer within {within:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _no_answer(error) from None
         return _checked(name, response.status, body)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > LARGEST:
+            raise NoAnswer("what listens there is no node of a lab: it does not stop talking", gone=True)
+    return bytes(body)
 
 
 def _no_answer(error: Exception) -> NoAnswer:
@@ -75,6 +90,8 @@ def _no_answer(error: Exception) -> NoAnswer:
         return NoAnswer(f"its address does not resolve ({cause.strerror})", gone=True)
     if isinstance(cause, aiohttp.ServerDisconnectedError):
         return NoAnswer("the connection was closed without an answer")
+    if isinstance(cause, aiohttp.ClientResponseError):
+        return NoAnswer("what listens there does not speak HTTP", gone=True)
     number = getattr(cause, "errno", None)  # the client's own text repeats the address
     words = os.strerror(number).lower() if number else str(cause) or type(cause).__name__
     return NoAnswer(words, gone=number in NOBODY)
@@ -86,10 +103,11 @@ def _checked(name: str, status: int, body: bytes) -> Json:
         raise NoAnswer(f"what listens there answers {status}", gone=True)
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or "node" not in answer:
         raise NoAnswer("what listens there is no node of a lab", gone=True)
     if answer["node"] != name:
-        raise NoAnswer(f"{str(answer['node'])[:60]} listens there instead", gone=True)
+        other = "".join(letter if letter.isprintable() else "?" for letter in str(answer["node"])[:60])
+        raise NoAnswer(f"{other} listens there instead", gone=True)
     return answer

@@ -106,7 +106,7 @@ class Observer:
         if self._url is None:
             return {"kind": "none"}
         words = [child.said.get("store") for child in self.children.values() if child.verdict is None]
-        states = {word.get("state") for word in words if isinstance(word, dict)}
+        states = [word.get("state") for word in words if isinstance(word, dict)]
         if not states:
             return {"kind": "external", "state": "unknown"}
         return {"kind": "external", "state": "up" if "up" in states else "away"}
@@ -168,7 +168,8 @@ class Observer:
         child.heard = True
         if not self._complete and all(one.ready for one in self.children.values() if one.admin):
             self._complete = True
-            self.events.add("start", "lab", f"all {len(self.children)} nodes are ready")
+            known = sum(one.admin is not None for one in self.children.values())
+            self.events.add("start", "lab", f"all {known} nodes are ready")
 
     def _missed(self, child: Observed, error: NoAnswer) -> None:
         if child.verdict == "waiting":
@@ -178,14 +179,17 @@ class Observer:
         elif error.gone:
             self._change(child, "stop", f"does not answer on {child.admin}: {error}", "dead")
         else:
-            self._late(child)
+            self._fall_silent(child, str(error))
 
     def _late(self, child: Observed) -> None:
         if child.verdict == "waiting":
             child.reason = f"no answer yet from {child.admin}"
-        elif child.verdict is None:
-            why = f"does not answer on {child.admin}: frozen, hung, or its host is away"
-            self._change(child, "state", why, "silent")
+        else:
+            self._fall_silent(child, "frozen, hung, or its host is away")
+
+    def _fall_silent(self, child: Observed, why: str) -> None:
+        if child.verdict is None:
+            self._change(child, "state", f"does not answer on {child.admin}: {why}", "silent")
 
     def _change(self, child: Observed, kind: str, reason: str, verdict: str | None) -> None:
         child.verdict, child.reason, child.since = verdict, reason, time.time()

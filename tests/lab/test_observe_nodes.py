@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,7 @@ import pytest
 
 from cdnlab.lab import observe_nodes
 from cdnlab.lab.gather import Gather
-from cdnlab.lab.node_api import NoAnswer, NodeApi
+from cdnlab.lab.node_api import LARGEST, NoAnswer, NodeApi
 from cdnlab.lab.observe_nodes import Observer
 from cdnlab.lab.observe_orders import COMPOSE
 from cdnlab.plan.topology import Topology
@@ -77,6 +78,10 @@ def reply(body: Json | str, status: str = "200 OK") -> bytes:
     text = body if isinstance(body, str) else json.dumps(body)
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n"
     return f"{head}Connection: close\r\n\r\n{text}".encode()
+
+
+def redirect(to: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
 def topology(port: int, **more: Any) -> Topology:
@@ -200,6 +205,15 @@ async def test_two_lives_are_never_mixed(node: ScriptedNode, first: int, second:
         (reply("[1]"), "what listens there is no node of a lab", True),
         (reply({"error": "x"}), "what listens there is no node of a lab", True),
         (reply({"node": "lb-z" * 99}), f"{('lb-z' * 99)[:60]} listens there instead", True),
+        (reply({"node": "\x1b[2J"}), "?[2J listens there instead", True),
+        (reply("[" * 100_000), "what listens there is no node of a lab", True),
+        (
+            reply(" " * (LARGEST + 1)),
+            "what listens there is no node of a lab: it does not stop talking",
+            True,
+        ),
+        (redirect("/status"), "what listens there answers 302", True),
+        (b"SSH-2.0-OpenSSH_9\r\n", "what listens there does not speak HTTP", True),
         (b"", "the connection was closed without an answer", False),
     ],
 )
@@ -210,6 +224,59 @@ async def test_why_there_is_no_answer(node: ScriptedNode, raw: bytes, why: str, 
         with pytest.raises(NoAnswer) as told:
             await api.ask("edge-icn", "/status")
         assert (str(told.value), told.value.gone) == (why, gone)
+    finally:
+        await api.close()
+
+
+async def test_an_answer_does_not_unfold_in_memory(node: ScriptedNode) -> None:
+    folded = gzip.compress(json.dumps({"node": "edge-icn"}).encode())
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(folded)}\r\n\r\n"
+    node.raw = head.encode() + folded
+    api = NodeApi(topology(node.port))
+    try:
+        with pytest.raises(NoAnswer, match="no node of a lab"):
+            await api.ask("edge-icn", "/status")
+    finally:
+        await api.close()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_closed_connection_is_not_called_a_freeze(node: ScriptedNode) -> None:
+    async with observing(node) as observer:
+        await until(lambda: observer.child("edge-icn").ready)
+        node.raw = b""
+        await until(lambda: observer.child("edge-icn").verdict == "silent")
+        assert observer.child("edge-icn").reason.endswith(": the connection was closed without an answer")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"entries": 1}, {"entries": [1]}, {"entries": [{"n": 1}]}, {"entries": [{"n": 1, "time": None}]}],
+    ids=str,
+)
+async def test_an_ill_formed_answer_costs_the_others_nothing(node: ScriptedNode, more: Json) -> None:
+    async with observing(node) as observer:
+        said = {"node": "edge-icn", "started": 1, "state": "ready", "pid": 7}
+        node.raw = reply(said | more)
+        await until(lambda: observer.child("edge-icn").ready)
+        gather = Gather(observer, topology(node.port), {}, "")
+        try:
+            assert (await gather.feed("requests", 0, None, 9))["requests"] == []
+            events = (await gather.feed("events", 0, None, 9))["events"]
+            assert "edge-icn" in [event["subject"] for event in events]
+        finally:
+            await gather.close()
+
+
+async def test_an_ill_formed_word_about_the_store_is_no_word(node: ScriptedNode) -> None:
+    built = topology(node.port).with_store("redis://127.0.0.1:1/0")
+    api = NodeApi(built)
+    try:
+        observer = Observer(built, api, COMPOSE)
+        child = observer.child("edge-icn")
+        child.verdict, child.said = None, {"store": {"state": []}}
+        assert observer.store() == {"kind": "external", "state": "away"}
     finally:
         await api.close()
 
