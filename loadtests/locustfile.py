@@ -72,63 +72,43 @@ class Now:
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
     """Our own options, which Locust's form shows too where they may change between two tests."""
-    group = parser.add_argument_group("cdnlab", "Where users stand and what they ask for")
     plain = Options()
-    group.add_argument(
-        "--places",
-        default="",
-        metavar="icn=3,fra",
-        env_var="LOCUST_PLACES",
-        help="Places with their shares of the users; all shipped places without it",
+    shown = (
+        (
+            "places",
+            str,
+            plain.places,
+            "Places with shares of the users, such as icn=3,fra; without it all shipped ones",
+        ),
+        ("think", float, 1.0, "Mean seconds between two pages of one user"),
+        ("zipf", float, plain.zipf, "Exponent of popularity; 0 makes all things equally popular"),
+        ("objects", int, plain.objects, "How many different objects of /behave are asked for (demo site)"),
+        ("seed", int, plain.seed, "Another seed is another sequence of choices"),
     )
-    group.add_argument(
-        "--zipf",
-        type=float,
-        default=plain.zipf,
-        env_var="LOCUST_ZIPF",
-        help="Exponent of popularity: 0 makes all things equally popular",
+    for name, kind, default, text in shown:
+        env = f"LOCUST_{name.upper()}"
+        parser.add_argument(f"--{name}", type=kind, default=default, env_var=env, help=text)
+    hidden = (
+        (
+            "paths",
+            str,
+            "",
+            "LOCUST_PATHS",
+            "A file with a path a line, most popular first, instead of the demo site",
+        ),
+        ("topology", str, "", "CDNLAB_TOPOLOGY", "The lab's topology file, where it has places of its own"),
+        (
+            "wait-for-lab",
+            float,
+            0.0,
+            "LOCUST_WAIT_FOR_LAB",
+            "Seconds to wait for a lab that does not answer yet",
+        ),
     )
-    group.add_argument(
-        "--objects",
-        type=int,
-        default=plain.objects,
-        env_var="LOCUST_OBJECTS",
-        help="How many different objects of /behave are asked for (demo site)",
-    )
-    group.add_argument(
-        "--think",
-        type=float,
-        default=1.0,
-        env_var="LOCUST_THINK",
-        help="Mean seconds between two pages of one user",
-    )
-    group.add_argument(
-        "--seed",
-        type=int,
-        default=plain.seed,
-        env_var="LOCUST_SEED",
-        help="Another seed is another sequence of choices",
-    )
-    # Without a group: only the parser itself knows how to leave an option out of the form.
-    hidden: dict[str, Any] = {"include_in_web_ui": False}
-    parser.add_argument(
-        "--paths",
-        default="",
-        metavar="FILE",
-        env_var="LOCUST_PATHS",
-        **hidden,
-        help="What to ask for instead of the demo site's things: a path a line, most popular first",
-    )
-    parser.add_argument(
-        "--topology",
-        default="",
-        metavar="FILE",
-        env_var="CDNLAB_TOPOLOGY",
-        **hidden,
-        help="The lab's topology, where it has places of its own",
-    )
-    parser.add_argument("--wait-for-lab", type=float, default=0.0, metavar="SECONDS", env_var="LOCUST_WAIT_FOR_LAB",
-                        **hidden, help="How long to wait for a lab that does not answer yet")  # fmt: skip
+    for name, kind, default, env, text in hidden:
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, env_var=env, help=text, include_in_web_ui=False
+        )
 
 
 def settings(parsed: Any) -> tuple[Options, Topology]:
@@ -239,10 +219,9 @@ class PlaceUser(User):
         self._visitor: Visitor | None = None
 
     def on_start(self) -> None:
-        """Take a place."""
-        if Now.run is None:
-            raise StopUser  # the test can't begin, and the log says why
-        self._visitor = Visitor(Now.run, Now.run.crowd.enter())
+        """Take a place, if the test has begun."""
+        if Now.run is not None:
+            self._visitor = Visitor(Now.run, Now.run.crowd.enter())
 
     def on_stop(self) -> None:
         """Leave it."""
@@ -263,7 +242,8 @@ class PlaceUser(User):
     def view(self) -> None:
         """One page of the visitor's, or of another one if that was its last; then time to think."""
         visitor = self._visitor
-        assert visitor is not None
+        if visitor is None:
+            raise StopUser  # the test can't begin, and the log says why
         if not visitor.pages_left:
             visitor.leave()
             visitor = self._visitor = Visitor(visitor.run, visitor.code)
