@@ -173,9 +173,7 @@ class Client:
         except OSError as error:
             sock.close()
             if error.errno == errno.EADDRNOTAVAIL and self._source is not None:
-                raise Unbindable(
-                    f"no connection from {self._source}: not an address of this machine"
-                ) from None
+                raise Unbindable("no connection: its address is not this machine's") from None
             raise Broken(f"no connection: {_reason(error)}") from error
         except BaseException:
             sock.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import gevent
@@ -97,13 +96,6 @@ def add_options(parser: Any) -> None:
             "A file with a path a line, most popular first, instead of the demo site",
         ),
         ("topology", str, "", "CDNLAB_TOPOLOGY", "The lab's topology file, where it has places of its own"),
-        (
-            "wait-for-lab",
-            float,
-            0.0,
-            "LOCUST_WAIT_FOR_LAB",
-            "Seconds to wait for a lab that does not answer yet",
-        ),
     )
     for name, kind, default, env, text in hidden:
         parser.add_argument(
@@ -130,27 +122,20 @@ def settings(parsed: Any) -> tuple[Options, Topology]:
     return options, topology
 
 
-def reach(host: str | None, patience: float = 0.0) -> Server:
+def reach(host: str | None) -> Server:
     """The server under test, which takes a connection; Unusable."""
     try:
         found = server(host or "")
     except BadServer as error:
         raise Unusable(str(error), 2) from None
-    until = monotonic() + patience
-    while True:
-        client = Client(found)
-        try:
-            client.connect()
-        except Broken as broken:
-            if monotonic() >= until:
-                raise Unusable(
-                    f"nothing answers at http://{found.authority}/: {broken}; {REMEDY}", 1
-                ) from None
-            gevent.sleep(0.5)
-        else:
-            return found
-        finally:
-            client.close()
+    client = Client(found)
+    try:
+        client.connect()
+    except Broken as broken:
+        raise Unusable(f"nothing answers at http://{found.authority}/: {broken}; {REMEDY}", 1) from None
+    finally:
+        client.close()
+    return found
 
 
 @events.init.add_listener
@@ -159,7 +144,7 @@ def begin(environment: Any, runner: Any, web_ui: Any, **_: Any) -> None:
     parsed = environment.parsed_options
     try:
         topology = settings(parsed)[1]
-        reach(environment.host, parsed.wait_for_lab)
+        reach(environment.host)
     except Unusable as error:
         if not (isinstance(runner, WorkerRunner) and parsed.processes):  # their parent says it
             print(f"locust: {error}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -174,7 +173,7 @@ def test_nobody_listens() -> None:
 
 
 def test_an_address_that_is_not_ours() -> None:
-    with peer([OK]) as (_, client), pytest.raises(Unbindable, match=re.escape("198.18.82.100")):
+    with peer([OK]) as (_, client), pytest.raises(Unbindable, match="not this machine's"):
         client("198.18.82.100").ask("/")
 
 

@@ -144,6 +144,12 @@ def test_a_place_without_a_prefix_has_no_address() -> None:
     assert not Crowd({"sin": 1}, {"sin": ()}).addressed
 
 
+def test_addresses_are_taken_on_loopback_only() -> None:
+    here, there = addresses("icn", TOPOLOGY), ("198.18.82.228", "198.18.82.229")
+    assert Crowd({"icn": 1, "nrt": 1}, {"icn": here, "nrt": addresses("nrt", TOPOLOGY)}).addressed
+    assert not Crowd({"icn": 1, "nrt": 1}, {"icn": here, "nrt": there}).addressed
+
+
 # -- browsers -------------------------------------------------------------------------------------------------
 
 
