@@ -292,6 +292,11 @@ function showEvents(events) {
   if (seen.size > 5000) seen.clear();
 }
 
+function showPrometheus(prometheus) {
+  $("prometheus").hidden = prometheus?.state !== "up";
+  if (prometheus?.url) $("prometheus").href = prometheus.url;
+}
+
 function show(answer) {
   const lab = answer.lab || {};
   const nodes = (answer.nodes || []).map((n) => ({ ...n, name: n.name || n.node }));
@@ -300,6 +305,7 @@ function show(answer) {
   const up = nodes.filter((n) => state(n)[0] === "ready").length;
   set($("lab-name"), lab.name || "");
   set($("lab-line"), `${up} of ${nodes.length} nodes ready` + (lab.distance === undefined ? "" : lab.distance ? " · distance is felt" : " · distance is off"));
+  showPrometheus(lab.prometheus);
   document.title = `${up}/${nodes.length} · cdnlab`;
   showVips(vips);
   showNodes(nodes, vips, now);
