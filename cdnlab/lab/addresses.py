@@ -80,7 +80,10 @@ def show(address: Address) -> str:
 
 def find_holder(address: Address) -> tuple[int, str] | None:
     """(pid, command) of a process that listens on the address, if this user may see it; proc(5)."""
-    inodes = set(listeners(*address, covering=True))
+    try:
+        inodes = set(listeners(*address, covering=True))
+    except OSError:  # a host's name, or no /proc
+        return None
     if not inodes:
         return None
     for process in Path("/proc").iterdir():

@@ -27,6 +27,8 @@ from cdnlab.lab.watch import Watch
 
 PAGE = Path(__file__).with_name("page")
 HOST = "127.0.0.1"
+#: What a browser on this machine calls it; see local_host_only.
+HOSTS = (HOST, "localhost")
 #: Entries for one who gives no number to go on from: what a page shows.
 NEWEST = 200
 
@@ -124,7 +126,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def local_host_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     """403 unless Host names this machine as a person here would."""
     host = request.host.rpartition(":")[0] if ":" in request.host else request.host
-    if host.lower() not in (HOST, "localhost"):
+    if host.lower() not in HOSTS:
         return web.Response(status=403, text=f"This page is at http://{HOST}/ only, not at {host!r}.\n")
     return await handler(request)
 

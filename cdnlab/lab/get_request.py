@@ -85,6 +85,10 @@ def build(
         raise LabError(
             f"--method {method!r} is no method that can be asked", "write such as GET or HEAD", MISUSED
         )
+    if not topology.vips:
+        raise LabError(
+            "this lab has no VIP to ask", "ask a node itself: cdnlab status shows their addresses", MISUSED
+        )
     fields = [_field(text) for text in headers]
     host, target = _target(path, site or topology.dial_address(topology.vips[0]))
     given = [value for name, value in fields if name.lower() == b"host"]

@@ -55,7 +55,7 @@ def run(name: str | None, file: Path | None, state: Path | None) -> int:
     """Be the node; the exit code. LabError or PlanError where it can't be started."""
     from cdnlab.lab.choices import ENVIRONMENT, choose, from_environment
     from cdnlab.lab.programs import node_main
-    from cdnlab.lab.state import default_directory
+    from cdnlab.lab.state import StateDirectory
 
     name = name or os.environ.get(NAME)
     if not name:
@@ -68,7 +68,7 @@ def run(name: str | None, file: Path | None, state: Path | None) -> int:
     tier = topology.node(name).tier
     if tier == "lb":
         check_apart(topology)
-    directory = state or default_directory()
+    directory = StateDirectory(state).path
     _share_secrets(directory)
     ready = _announce(topology, name)
     try:
@@ -116,13 +116,14 @@ def _share_secrets(directory: Path) -> None:
 
 def _announce(topology: Topology, name: str) -> Path | None:
     """Write where the admin API will be, for a health check that imports nothing of ours."""
+    from cdnlab.lab.addresses import show
+
     file, address = os.environ.get(READY_FILE), topology.admin_address(name)
     if not file or address is None:
         return None
-    host, port = address
     path = Path(file)
     try:
-        path.write_text(f"{host}:{port}\n")
+        path.write_text(f"{show(address)}\n")
     except OSError as error:
         raise LabError(f"${READY_FILE}: cannot write {path}: {error.strerror}", "name another file") from None
     return path

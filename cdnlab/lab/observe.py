@@ -7,8 +7,10 @@ nodes, from a file and the environment (choices.py). Page and commands are the s
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -23,8 +25,8 @@ import typer
 from cdnlab.lab import monitor
 from cdnlab.lab.addresses import find_holder, show
 from cdnlab.lab.choices import ENVIRONMENT, choose, from_environment
-from cdnlab.lab.control import HOST, Control
-from cdnlab.lab.errors import LabError
+from cdnlab.lab.control import HOST, HOSTS, Control
+from cdnlab.lab.errors import MISUSED, LabError
 from cdnlab.lab.facts import facts
 from cdnlab.lab.gather import Gather
 from cdnlab.lab.node_api import NodeApi
@@ -111,9 +113,22 @@ def _where(
     topology: Topology, page: str | None, site: str | None, page_outside: str | None, targets: Path | None
 ) -> Where:
     listens = split_address(page, "--page") if page else (HOST, topology.ports.page)
-    outside = split_address(page_outside, "--published-page") if page_outside else (HOST, listens[1])
+    if listens[1] == 0:
+        raise LabError("--page with port 0: nobody would know which that is", "give a port", MISUSED)
+    outside = split_address(page_outside, "--published-page") if page_outside else _local(listens)
+    if outside[0] not in HOSTS:
+        raise LabError(
+            f"--published-page {page_outside}: the page answers to the hosts {' and '.join(HOSTS)} only",
+            f"publish it there, and write {HOST}:{outside[1]}",
+            MISUSED,
+        )
     reached = split_address(site, "--published") if site else _reached(topology)
     return Where(listens, f"http://{show(outside)}/", reached, targets)
+
+
+def _local(address: Address) -> Address:
+    """An address to listen on, as this machine calls it: the page knows no IPv6 address by its number."""
+    return ("localhost" if ":" in address[0] else HOST), address[1]
 
 
 def _reached(topology: Topology) -> Address | None:
@@ -121,7 +136,8 @@ def _reached(topology: Topology) -> Address | None:
     if not topology.vips:
         return None
     host, port = topology.vip_address(topology.vips[0])
-    return (HOST, port) if ip_address(host).is_unspecified else None
+    everywhere = ip_address(host)
+    return ("::1" if everywhere.version == 6 else HOST, port) if everywhere.is_unspecified else None
 
 
 def observe(topology: Topology, state: StateDirectory, where: Where, origins: Sequence[str]) -> int:
@@ -173,6 +189,9 @@ async def _until(ended: asyncio.Future[str], observer: Observer) -> None:
     """Observe until `ended` is done; raises what goes wrong."""
     watching = asyncio.create_task(observer.run())
     await asyncio.wait((watching, ended), return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done():
+        await watching  # it failed; or no node has an admin API, and there is nothing to watch
+        await ended
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -182,13 +201,18 @@ async def _open(control: Control, state: StateDirectory, page: Address) -> None:
     try:
         await control.open(state.socket, page[1], page[0])
     except OSError as error:
-        holder = find_holder(page)
-        taken = (
+        raise _not_opened(page, error) from error
+
+
+def _not_opened(page: Address, error: OSError) -> LabError:
+    if isinstance(error, socket.gaierror):
+        why = f"the name does not resolve ({error.strerror})"
+    else:
+        holder = find_holder(page) if error.errno == errno.EADDRINUSE else None
+        why = (
             f"is taken by {holder[1]} (pid {holder[0]})" if holder else os.strerror(error.errno or 0).lower()
         )
-        raise LabError(
-            f"{show(page)}, needed for the page: {taken}", "give another address with --page HOST:PORT"
-        ) from error
+    return LabError(f"{show(page)}, needed for the page: {why}", "give another address with --page HOST:PORT")
 
 
 def _facts(topology: Topology, state: StateDirectory, where: Where) -> dict[str, Any]:

@@ -141,9 +141,11 @@ class Topology(Section):
     def dial_address(self, vip: Vip) -> tuple[str, int]:
         """(host, port) at which a program of ours reaches a VIP: a VIP on every address is at each balancer's."""
         host, port = self.vip_address(vip)
-        everywhere = bool(ip_address(host).is_unspecified)
-        balancers = self.tier("lb")
-        return (self.nodes[balancers[0]].address if everywhere and balancers else host), port
+        vip_is = ip_address(host)
+        specs = [self.nodes[name] for name in self.tier("lb")] if vip_is.is_unspecified else []
+        known = (ip_address(address) for spec in specs for address in (spec.address, *spec.addresses))
+        usable = (str(one) for one in known if one.version == vip_is.version and not one.is_unspecified)
+        return next(usable, host), port
 
     def trusted_peers(self, name: str | None = None) -> frozenset[str]:
         """Addresses whose word about a client is believed: the balancers' and edges', and clients.trusted.

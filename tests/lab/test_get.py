@@ -13,8 +13,11 @@ import pytest
 
 from cdnlab.forward.explain import Hop, check, hop_member
 from cdnlab.lab import get
+from cdnlab.lab.errors import LabError
+from cdnlab.lab.get_request import build
 from cdnlab.lab.state import StateDirectory
 from cdnlab.node import secrets
+from cdnlab.plan.topology import Topology
 from tests.support import fake_lab as fake
 from tests.support.commands import Typed
 from tests.support.labs import state_directory
@@ -143,6 +146,14 @@ def test_what_cannot_be_asked_is_named_with_exit_code_2(
 
 
 # ---- what is told ----
+
+
+def test_a_lab_without_a_vip_cannot_be_asked() -> None:
+    edge = {"tier": "edge", "place": "icn", "address": "127.82.1.10"}
+    pools = {"origins": {"backends": [{"name": "o", "address": "127.0.0.1", "port": 9}]}}
+    plan = Topology.build({"nodes": {"edge-icn": edge}, "pools": pools, "vips": []})
+    with pytest.raises(LabError, match="no VIP to ask"):
+        build("/", "GET", (), plan, None)
 
 
 def test_explains_each_station_in_order(lab: Around) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from cdnlab.lab.node_command import _announce as announce
 from cdnlab.node.secrets import load, make
+from cdnlab.plan.topology import Topology
 from tests.support.labs import ROOT, SMALL, cdnlab, environment, free_base, until
 
 APART = SMALL + "vips: [{provider: reuseport}]\n"
@@ -118,6 +120,23 @@ def test_it_says_where_it_can_be_asked_and_takes_it_back(file: Path, tmp_path: P
         assert process.wait(30) == 0
         assert not ready.exists()
     assert load(tmp_path / "state" / "secrets").admin_token
+
+
+@pytest.mark.parametrize(("address", "said"), [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")])
+def test_where_it_can_be_asked_is_host_and_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    edge = {"tier": "edge", "address": address, "admin_port": 7}
+    pools = {"origins": {"backends": [{"name": "o", "address": "127.0.0.1", "port": 9}]}}
+    monkeypatch.setenv("CDNLAB_READY_FILE", str(tmp_path / "ready"))
+    announce(Topology.build({"nodes": {"e": edge}, "pools": pools}), "e")
+    assert (tmp_path / "ready").read_text() == f"{said}\n"
+
+
+def test_the_state_directory_is_the_observers(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "lab").write_text("in the way")
+    said = refused(1, "edge-icn", "--topology", str(file), CDNLAB_STATE="~/lab", HOME=str(tmp_path))
+    assert f"{tmp_path}/lab/secrets" in said
 
 
 def test_nodes_that_start_at_once_have_the_same_secrets(tmp_path: Path) -> None:

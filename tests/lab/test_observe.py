@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,14 +10,19 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from socket import create_server
+from socket import create_server, gaierror
 
 import pytest
 
 from cdnlab.lab.errors import MISUSED
+from cdnlab.lab.node_api import NodeApi
+from cdnlab.lab.observe import _until as until_ended
+from cdnlab.lab.observe import _where as find_where
 from cdnlab.lab.observe import command
+from cdnlab.lab.observe_nodes import Observer
 from cdnlab.lab.observe_orders import COMPOSE
 from cdnlab.node.secrets import load, make
+from cdnlab.plan.topology import Topology
 from tests.support.apart import NODES, Apart, apart
 from tests.support.commands import Typed
 from tests.support.labs import cdnlab, free_base, state_directory, until
@@ -177,10 +183,62 @@ def test_a_taken_page_names_who_has_it(refused: Callable[..., str]) -> None:
     assert said.endswith("give another address with --page HOST:PORT\n")
 
 
+def test_a_page_whose_address_is_not_ours_is_not_called_taken(refused: Callable[..., str]) -> None:
+    with closing(create_server(("0.0.0.0", 0))) as other:
+        page = f"203.0.113.9:{other.getsockname()[1]}"
+        said = refused(1, "--page", page)
+    assert said.startswith(f"cdnlab: {page}, needed for the page: cannot assign requested address")
+
+
+def test_a_page_whose_host_does_not_resolve(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    said = refused(1, "--page", "lab.test:9100")
+    assert "lab.test:9100, needed for the page: the name does not resolve" in said
+
+
+@pytest.mark.parametrize(
+    "page,vip,shown",
+    [
+        ("127.0.0.1:9100", "0.0.0.0", ("http://127.0.0.1:9100/", ("127.0.0.1", 8080))),
+        ("0.0.0.0:9100", "127.0.0.1", ("http://127.0.0.1:9100/", None)),
+        ("[::]:9100", "::", ("http://localhost:9100/", ("::1", 8080))),
+    ],
+)
+def test_page_and_site_are_shown_as_this_machine_calls_them(page: str, vip: str, shown: object) -> None:
+    edge = {"tier": "edge", "place": "icn", "address": "127.82.1.10"}
+    pools = {"origins": {"backends": [{"name": "o", "address": "127.0.0.1", "port": 9}]}}
+    plan = Topology.build({"nodes": {"edge-icn": edge}, "pools": pools, "vips": [{"address": vip}]})
+    where = find_where(plan, page, None, None, None)
+    assert (where.page_url, where.site) == shown
+
+
+async def test_it_goes_on_where_no_node_can_be_asked() -> None:
+    edge = {"tier": "edge", "place": "icn", "address": "127.82.1.10", "admin_address": "off"}
+    pools = {"origins": {"backends": [{"name": "o", "address": "127.0.0.1", "port": 9}]}}
+    plan = Topology.build({"nodes": {"edge-icn": edge}, "pools": pools, "vips": []})
+    api = NodeApi(plan)
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    try:
+        observing = asyncio.create_task(until_ended(ended, Observer(plan, api, COMPOSE)))
+        done, _ = await asyncio.wait((observing,), timeout=0.1)
+        assert not done
+        ended.set_result("Ctrl-C")
+        await observing
+    finally:
+        await api.close()
+
+
 @pytest.mark.parametrize(
     "words,env,named",
     [
         (["--page", "9100"], {}, "--page"),
+        (["--page", "127.0.0.1:0"], {}, "port 0"),
+        (["--published-page", "192.0.2.1:9100"], {}, "answers to the hosts 127.0.0.1 and localhost only"),
         (["--published", "here"], {}, "--published"),
         ([], {"CDNLAB_PAGE": "0.0.0.0"}, "--page"),
         (["/nonexistent.yaml"], {}, "/nonexistent.yaml"),

@@ -229,6 +229,32 @@ def test_with_distance_and_store() -> None:
         LAB.with_store("127.0.0.1:6379")
 
 
+@pytest.mark.parametrize("name", ["lab", "store", "prometheus"])
+def test_what_the_lab_calls_something_else_names_no_node(name: str) -> None:
+    with pytest.raises(PlanError, match=f'"{name}" can\'t name a node') as caught:
+        small(nodes={"e": EDGE, name: EDGE | {"address": "127.0.0.3"}})
+    assert caught.value.where == f"nodes.{name}"
+
+
+@pytest.mark.parametrize(
+    ("vip", "addresses", "dialled"),
+    [
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("0.0.0.0", [], "127.0.1.10"),
+        ("::", [], "::"),
+        ("::", ["127.0.2.10", "fd00::10"], "fd00::10"),
+    ],
+)
+def test_a_vip_on_every_address_is_dialled_at_a_balancer(
+    vip: str, addresses: list[str], dialled: str
+) -> None:
+    balancer = {"tier": "lb", "address": "127.0.1.10", "addresses": addresses}
+    topology = small(
+        nodes={"e": EDGE, "lb": balancer}, vips=[{"address": vip, "port": 80}], routes=[{"pool": "origins"}]
+    )
+    assert topology.dial_address(topology.vips[0]) == (dialled, 80)
+
+
 def test_what_was_computed_does_not_survive_a_change() -> None:
     before = small()
     assert before.ours(before.backends("origins")[0]) is False
