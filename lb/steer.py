@@ -15,16 +15,19 @@ the last one into its place, and the index may be wrong. That was weighed:
 - to open a new socket and close the old one: closing moves members again, and drops what waits in its queue;
 - an eBPF map of sockets instead of indexes: needs privileges;
 - to append one more socket of our own, and steer to that: certain, and cheap since members change only when a
-  balancer thaws or dies. `check` does it whenever the number of members is not what it was.
+  balancer thaws or dies. The holder does it whenever the members are not those that they were (`moved`).
 
-An index beyond the end, which a member that left causes, makes the kernel spread by hash again: with one member that
-is right, too. Connections that a frozen holder had not accepted yet are lost, unlike in a lab, where all balancers
-have the same socket.
+What comes or goes while a socket is being appended is noticed too, since members are known by their inodes; then the
+holder looks again. An index beyond the end, which a member that left causes, makes the kernel spread by hash again:
+with one member that is right, too. Connections that a frozen holder had not accepted yet are lost, unlike in a lab,
+where all balancers have the same socket.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 import socket
 import struct
 
@@ -47,7 +50,7 @@ class Steered:
         self.address: tuple[str, int] = bound.getsockname()[:2]
         self.opened = 0
         """How many sockets this balancer has opened since it last held nothing."""
-        self._members = 0
+        self._members: frozenset[str] = frozenset()
 
     def open(self) -> socket.socket:
         """A new listening socket, the one that gets every connection from now on. OSError."""
@@ -58,10 +61,14 @@ class Steered:
             if sock.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(self.address)
-            sock.listen(self.backlog)
             sock.setblocking(False)
-            self._members = self._count()
-            steer(sock, self._members - 1)
+            expected = self._listening() | {str(os.fstat(sock.fileno()).st_ino)}
+            sock.listen(self.backlog)
+            members = self._listening()
+            if not members:
+                raise OSError(errno.ENOSYS, "this system does not tell who listens (/proc/net/tcp)")
+            steer(sock, len(members) - 1)
+            self._members = members if members == expected else frozenset()  # else look again soon
         except BaseException:
             sock.close()
             raise
@@ -69,8 +76,8 @@ class Steered:
         return sock
 
     def moved(self) -> bool:
-        """Whether members have come or gone since the last `open`, so that the index may be wrong."""
-        return self.opened > 0 and self._count() != self._members
+        """Whether members have come or gone since the last `open`, so that the index may be wrong. OSError."""
+        return self.opened > 0 and self._listening() != self._members
 
     def forget(self) -> None:
         """This balancer's sockets are closed."""
@@ -80,8 +87,8 @@ class Steered:
         """Give the address up."""
         self._bound.close()
 
-    def _count(self) -> int:
-        return sum(1 for _ in listeners(*self.address))
+    def _listening(self) -> frozenset[str]:
+        return frozenset(listeners(*self.address))
 
 
 def steer(sock: socket.socket, index: int) -> None:

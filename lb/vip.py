@@ -81,6 +81,8 @@ class Vip:
         for steered, factory, _ in self._steered:
             if self._servers and steered.moved():
                 await self._serve(factory, steered.open())
+                if not steered.opened:  # stopped in the meantime
+                    self.stop_accepting()
 
     async def _serve(self, factory: Factory, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()

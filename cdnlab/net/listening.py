@@ -18,8 +18,8 @@ ANY4, ANY6 = "0" * 8, "0" * 32
 def listeners(host: str, port: int, *, covering: bool = False) -> Iterator[str]:
     """The inode of each socket that listens on exactly `host` and `port`.
 
-    `covering`: also of those that listen on every address, or on this one mapped into IPv6. ValueError or OSError if
-    `host` is no address.
+    `covering`: also of those that listen on every address, or on this one mapped into IPv6. OSError if `host` is no
+    address, or where no descriptor is left to look with.
     """
     exact = spell(host)
     wanted = {exact} if not covering else {exact, ANY4, ANY6}
@@ -42,7 +42,7 @@ def _rows(table: Path) -> Iterator[tuple[str, str]]:
                 if fields[3] != LISTENING:
                     return
                 yield fields[1], fields[9]
-    except OSError:
+    except FileNotFoundError:  # no IPv6 here
         return
 
 

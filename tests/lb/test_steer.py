@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -115,6 +116,51 @@ def test_a_member_that_leaves_moves_others_and_the_holder_steers_anew(members: l
     assert d.steered.moved()
     d.hold()
     assert shares(members) == [0, 0, 0, MANY]
+
+
+def test_who_leaves_while_another_joins_is_noticed(
+    members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, c, _ = members
+    a.hold()
+    b.hold()
+
+    def leave_when_three(host: str, port: int) -> Iterator[str]:
+        if len(list(listeners(host, port))) == 3 and a.sockets:
+            a.leave()  # c is listening, and does not know its index yet: the kernel moves it to a's
+        return listeners(host, port)
+
+    monkeypatch.setattr("lb.steer.listeners", leave_when_three)
+    c.hold()
+    assert c.steered.moved()
+    c.hold()
+    assert not c.steered.moved()
+    assert shares(members) == [0, 0, MANY, 0]
+
+
+def test_without_a_descriptor_to_look_with_nothing_is_guessed(members: list[Member]) -> None:
+    a = members[0]
+    a.hold()
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open("/dev/null") as lowest:
+        free = lowest.fileno()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        with pytest.raises(OSError, match="Too many open files"):
+            a.steered.moved()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # enough for a socket, not to look
+        with pytest.raises(OSError, match="Too many open files"):
+            a.hold()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    assert not a.steered.moved()
+    assert shares(members) == [MANY, 0, 0, 0]
+
+
+def test_who_cannot_look_does_not_hold(members: list[Member], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lb.steer.listeners", lambda *_: iter(()))
+    with pytest.raises(OSError, match="does not tell who listens"):
+        members[0].hold()
 
 
 def test_who_holds_nothing_need_not_look(members: list[Member]) -> None:

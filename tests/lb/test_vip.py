@@ -162,6 +162,26 @@ def test_balancers_that_are_started_apart_need_a_port() -> None:
         open_steered("127.0.0.1", 0)
 
 
+async def test_a_vip_given_up_while_it_is_steered_anew_stays_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    vip, steered = Vip("main"), open_steered("127.0.0.1", port)
+    vip.add_steered(steered, asyncio.Protocol, lambda _: None)
+    try:
+        await vip.start_accepting()
+        monkeypatch.setattr(type(steered), "moved", lambda _: True)
+        anew = asyncio.create_task(vip.steer_anew())
+        while steered.opened < 2:  # noqa: ASYNC110 - one turn of the loop
+            await asyncio.sleep(0)
+        vip.finish()
+        await anew
+        assert not vip.accepting
+    finally:
+        vip.close()
+
+
 @pytest.mark.parametrize(
     "host,words",
     [
