@@ -143,7 +143,7 @@ class Client:
             None  # whatever ends this early, also a kill, leaves a connection that is not used again
         )
         try:
-            sock.sendall(request)
+            _send(sock, request)
             response = HTTPSocketResponse(sock, block_size=READ, method=method)
             body = response.read()
         except BaseException as error:
@@ -185,10 +185,19 @@ class _Stale(Exception):
     """The connection was closed before a byte of the answer."""
 
 
+def _send(sock: gevent.socket.socket, request: bytes) -> None:
+    try:
+        sock.sendall(request)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _Stale from None
+
+
 def _meaning(error: BaseException) -> BaseException:
     """What an exception of an exchange is to the caller."""
-    if isinstance(error, HTTPConnectionClosed | BrokenPipeError | ConnectionResetError):
+    if isinstance(error, HTTPConnectionClosed):
         return _Stale()
+    if isinstance(error, ConnectionResetError):  # the parser says HTTPConnectionClosed before the first byte
+        return Broken("answer cut short")
     if isinstance(error, TimeoutError):
         return Broken(f"no byte of an answer within {ANSWER_TIMEOUT:.0f} s")
     if isinstance(error, HTTPException):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from time import sleep
 
 import pytest
 
@@ -13,6 +15,8 @@ from loadtests.client import BadServer, Broken, Client, Server, Unbindable, serv
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Script = list[list[bytes | None]]
+RESET = b"!"
+"""At an answer's end: the connection is reset after it, as by a process that is killed, instead of closed."""
 
 
 class Peer:
@@ -50,7 +54,11 @@ class Peer:
                     return
                 head += piece
             self.asked[-1].append(head)
-            connection.sendall(answer)
+            connection.sendall(answer.removesuffix(RESET))
+            if answer.endswith(RESET):
+                sleep(0.1)  # a reset overtakes what has not been read yet
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
 
 
 @contextmanager
@@ -114,6 +122,30 @@ def test_a_post_is_not_sent_twice() -> None:
         asker.ask("/")
         with pytest.raises(Broken, match="closed before an answer"):
             asker.ask("/", method="POST")
+        assert played.sources == ["127.82.1.150"]
+
+
+def test_a_kept_connection_that_is_reset_before_an_answer_is_retried() -> None:
+    with peer([OK, RESET], [OK]) as (played, client):
+        asker = client()
+        assert [asker.ask("/").body for _ in range(2)] == [b"ok"] * 2
+    assert [len(asked) for asked in played.asked] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+    ],
+)
+def test_an_answer_that_had_begun_is_not_asked_for_again(begun: bytes) -> None:
+    with peer([OK, begun + RESET], [OK]) as (played, client):
+        asker = client()
+        asker.ask("/")
+        with pytest.raises(Broken, match="cut short"):
+            asker.ask("/")
         assert played.sources == ["127.82.1.150"]
 
 
