@@ -285,7 +285,9 @@ class Topology(Section):
 
 def _one_place_in_the_net(node: NodeSpec, me: NodeSpec | None) -> bool:
     """Two balancers in one network namespace, or on one host, each ready to hold the VIP."""
-    return me is not None and node.tier == me.tier == "lb" and node.address == me.address
+    if me is None or not node.tier == me.tier == "lb":
+        return False
+    return not {node.address, *node.addresses}.isdisjoint((me.address, *me.addresses))
 
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

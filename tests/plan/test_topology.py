@@ -255,6 +255,15 @@ def test_a_vip_on_every_address_is_dialled_at_a_balancer(
     assert topology.dial_address(topology.vips[0]) == (dialled, 80)
 
 
+def test_a_balancer_trusts_none_that_stands_where_it_does() -> None:
+    first = {"tier": "lb", "address": "127.0.1.10", "addresses": ["127.0.1.20"]}
+    second = {"tier": "lb", "address": "127.0.1.20", "addresses": ["127.0.1.10"], "admin_port": 5}
+    vips, routes = [{"address": "127.0.0.1", "provider": "reuseport"}], [{"pool": "origins"}]
+    topology = small(nodes={"e": EDGE, "lb-a": first, "lb-b": second}, vips=vips, routes=routes)
+    assert topology.trusted_peers("lb-a") == topology.trusted_peers("lb-b") == {"127.0.0.2"}
+    assert topology.trusted_peers("e") == {"127.0.1.10", "127.0.1.20"}
+
+
 def test_what_was_computed_does_not_survive_a_change() -> None:
     before = small()
     assert before.ours(before.backends("origins")[0]) is False
