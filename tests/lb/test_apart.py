@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,14 +10,14 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.node.conftest import Valkey, valkey  # noqa: F401
-from tests.support.labs import ROOT, environment, free_base, until
+from tests.node.conftest import Valkey
+from tests.support.labs import ROOT, environment, free_base, state_directory, until
 
 NAMES = ("lb-a", "lb-b", "lb-c")
 #: More than hashing alone would let pass by luck.
@@ -51,6 +52,7 @@ class Apart:
         self.file.write_text(TOPOLOGY.format(base=base, store=store, **ports))
         self.state = directory / "state"
         self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.frozen: set[str] = set()
 
     def start(self, name: str, **env: str) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "cdnlab", "node", name, "--topology", str(self.file)]
@@ -65,15 +67,19 @@ class Apart:
 
     def signal(self, name: str, number: int) -> None:
         os.kill(self.processes[name].pid, number)
+        if number == signal.SIGSTOP:
+            self.frozen.add(name)
+        else:
+            self.frozen.discard(name)
 
     def status(self, name: str) -> dict[str, object]:
         with urllib.request.urlopen(f"http://127.0.1.10:{self.admin[name]}/status", timeout=1) as answer:
             return dict(json.load(answer)["vips"][0])
 
     def state_of(self, name: str) -> str:
-        """initialize, backup or active; "" from one that doesn't answer."""
+        """initialize, backup or active; "" from one that doesn't answer, as a frozen one needn't be asked to know."""
         try:
-            return str(self.status(name)["state"])
+            return "" if name in self.frozen else str(self.status(name)["state"])
         except OSError:
             return ""
 
@@ -110,13 +116,30 @@ def started(directory: Path, store: Valkey) -> Iterator[Apart]:
             process.communicate()
 
 
+@pytest.fixture(scope="module")
+def all_tests() -> Iterator[Apart]:
+    """One for all tests."""
+    with state_directory() as directory:
+        store = Valkey(directory)
+        try:
+            store.start()
+            asyncio.run(store.answering())
+            with started(directory, store) as running:
+                yield running
+        finally:
+            store.stop()
+
+
 @pytest.fixture
-async def apart(tmp_path: Path, valkey: Valkey) -> AsyncIterator[Apart]:  # noqa: F811
-    valkey.start()
-    await valkey.answering()
-    with started(tmp_path, valkey) as running:
-        until(lambda: len(running.active()) == 1 and running.by(), "somebody holds the VIP")
-        yield running
+def apart(all_tests: Apart) -> Apart:
+    for name, process in all_tests.processes.items():  # whatever a test that failed has left
+        all_tests.signal(name, signal.SIGCONT)
+        assert process.poll() is None
+    until(
+        lambda: sorted(map(all_tests.state_of, NAMES)) == ["active", "backup", "backup"], "one holds the VIP"
+    )
+    until(all_tests.by, "the VIP answers")
+    return all_tests
 
 
 def test_a_frozen_holder_gets_no_connection_any_more(apart: Apart) -> None:
