@@ -60,21 +60,29 @@ class Checker:
                 self._keep(path, Whole(etag, body))
         return summed
 
-    def part(self, path: str, fields: Fields, body: bytes, asked: tuple[int, int]) -> None:
-        """A 206 to a request for the bytes [first, end): WrongBody unless it is those, under the same entity-tag."""
+    def part(
+        self, path: str, fields: Fields, body: bytes, asked: tuple[int, int], only: str | None = None
+    ) -> None:
+        """A 206 to a request for the bytes [first, end): WrongBody unless it is those, under the same entity-tag.
+
+        `only`: what If-Range named, if it did; then a part of anything else is wrong (RFC 9110 §13.1.5).
+        """
         found = _RANGE.fullmatch(fields.get("content-range", ""))
         if found is None:
             raise WrongBody("a part without a Content-Range that says which")
         first, end = int(found[1]), int(found[2]) + 1
         if end - first != len(body):
             raise WrongBody("a part that is not as long as its Content-Range says")
-        if first != asked[0] or end > asked[1]:
-            raise WrongBody("another part than was asked for")
         _check_digests(fields.get("content-digest"), "Content-Digest", body, hashlib.sha256(body).digest())
+        if only is not None and strong(fields) != only:
+            raise WrongBody("a part of another whole than If-Range named")
         whole = self.wholes.get(path)
         if whole is None or whole.etag != strong(fields):
-            self.wholes.pop(path, None)  # the representation has changed: what is kept says nothing about it
+            # The representation has changed: what is kept says nothing about it, not even where its last bytes are.
+            self.wholes.pop(path, None)
             return
+        if first != asked[0] or end > asked[1]:
+            raise WrongBody("another part than was asked for")
         size = len(whole.body)
         if found[3] != "*" and int(found[3]) != size:
             raise WrongBody("a part of a whole of another size under the same entity-tag")

@@ -225,15 +225,15 @@ class Visitor:
             self.run.checker.wholes.pop(path, None)  # it may have changed: see it whole again
         if answer is not None and error is None:
             try:
-                self._take_part(path, answer, (first, end))
+                self._take_part(path, answer, (first, end), fields.get("If-Range"))
             except (WrongBody, Failed) as found:
                 error = found
         self._count(f"{self.run.site.name(path)} (part)", path, answer, error)
 
-    def _take_part(self, path: str, answer: Answer, asked: tuple[int, int]) -> None:
+    def _take_part(self, path: str, answer: Answer, asked: tuple[int, int], only: str | None) -> None:
         checker = self.run.checker
         if answer.status == 206:
-            checker.part(path, answer.fields, answer.body, asked)
+            checker.part(path, answer.fields, answer.body, asked, only)
         elif answer.status == 200:
             checker.whole(path, answer.fields, answer.body)
         else:

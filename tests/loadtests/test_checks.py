@@ -101,6 +101,22 @@ def test_a_part_of_what_has_changed_is_not_held_to_the_old_whole() -> None:
     assert "/big" not in checker.wholes
 
 
+def test_the_last_bytes_of_what_has_grown_are_elsewhere() -> None:
+    checker = Checker()
+    checker.whole("/big", {**TAG, "accept-ranges": "bytes"}, WHOLE)
+    checker.part("/big", {"etag": '"new"', "content-range": "bytes 20-29/30"}, b"0123456789", (16374, 16384))
+    assert "/big" not in checker.wholes
+
+
+def test_if_range_is_for_parts_of_one_whole_only() -> None:
+    checker = Checker()
+    checker.whole("/big", {**TAG, "accept-ranges": "bytes"}, WHOLE)
+    part = {"content-range": "bytes 0-2/3"}
+    with pytest.raises(WrongBody, match="If-Range"):
+        checker.part("/big", {"etag": '"new"', **part}, b"new", (0, 10), TAG["etag"])
+    checker.part("/big", {**TAG, "content-range": "bytes 0-9/16384"}, WHOLE[:10], (0, 10), TAG["etag"])
+
+
 # -- hits -----------------------------------------------------------------------------------------------------
 
 VIA = "1.1 edge-icn, 1.1 lb-a"
