@@ -48,7 +48,8 @@ def health_and_failover() -> list[statetimeline.Panel | graphs.Panel]:
                 "Failover",
                 "What each balancer was for the virtual address: `active` holds it, `backup` waits, `initialize` takes "
                 "no part yet. `no answer` is a dead or frozen process.",
-                "when nobody is active for longer than two seconds, or two are at once.",
+                "when nobody is active, or two are, for longer than ten seconds. What a scrape saw stands until the "
+                "next one, so a takeover of one second takes up to seven here.",
                 "`cdnlab events` has each change with its reason. A balancer needs the store to take over.",
                 "no balancer has been seen",
             ),
@@ -105,7 +106,7 @@ def health_and_failover() -> list[statetimeline.Panel | graphs.Panel]:
             Note(
                 "Failed exchanges",
                 "Exchanges per second that failed at the backend, by backend.",
-                "when it lasts longer than the health checks need: about six seconds.",
+                "when it lasts longer than two minutes: health checks need two seconds, and a rate a minute to forget.",
                 "`cdnlab log NODE` of the node in front has each one, with its reason.",
             ),
             "reqps",

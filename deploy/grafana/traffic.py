@@ -4,7 +4,8 @@ Decides what is asked and what each panel tells its reader. Must not know how a 
 
 Rates are over one minute everywhere, as in the recording rules, so that two panels never disagree about the same thing.
 `>= 0` (and `>= -Inf`) drops NaN, which is what a ratio or a quantile of no requests is: such a series would only fill
-the legend.
+the legend. A tile shows the last value of its series, so it says when there is none (`or vector(NaN)`): a series that
+merely ends would stand there as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def is_it_well() -> list[stat.Panel]:
                 "when it falls to zero while clients are at work.",
                 "see *Active balancer*; ask by yourself with `cdnlab get /`.",
             ),
-            "reqps", Query('sum(tier:requests:rate1m{tier="lb"})'), ((None, BLUE),),
+            "reqps", Query('sum(tier:requests:rate1m{tier="lb"}) or vector(0)'), ((None, BLUE),),
         ),
         tile(
             Note(
@@ -110,7 +111,7 @@ def is_it_well() -> list[stat.Panel]:
                 "from one in ten thousand (yellow). From one in a hundred (red) clients notice.",
                 "*How requests ended* below says in which way; `cdnlab log lb-a` shows the requests.",
             ),
-            "percentunit", Query('sum(tier:error_ratio:rate1m{tier="lb"})'), ERRORS,
+            "percentunit", Query('sum(tier:error_ratio:rate1m{tier="lb"}) or vector(NaN)'), ERRORS,
         ),
         tile(
             Note(
@@ -119,7 +120,7 @@ def is_it_well() -> list[stat.Panel]:
                 "when it falls while the traffic stays the same. Low at the start only means that the caches are cold.",
                 "see *Why not stored*, and read one page's way with `cdnlab get / --from icn`.",
             ),
-            "percentunit", Query("cdnlab:edge_hit_ratio_requests:rate1m"), HITS,
+            "percentunit", Query("cdnlab:edge_hit_ratio_requests:rate1m or vector(NaN)"), HITS,
         ),
         tile(
             Note(
@@ -128,7 +129,7 @@ def is_it_well() -> list[stat.Panel]:
                 "above one second (red). Up to half a second is what a miss costs on the longest ways.",
                 "compare the places and tiers below: the tier whose own line is high is where the time goes.",
             ),
-            "s", Query('sum(tier:request_duration_seconds:p99_rate1m{tier="lb"})'), WAIT,
+            "s", Query('sum(tier:request_duration_seconds:p99_rate1m{tier="lb"}) or vector(NaN)'), WAIT,
         ),
         tile(
             Note(
@@ -139,7 +140,7 @@ def is_it_well() -> list[stat.Panel]:
                 "start it (`cdnlab start store`, or `docker compose start redis`), and see *Store errors* for the kind "
                 "of failure.",
             ),
-            "none", Query("avg(cdnlab_store_up)"), DOWN, spark=False,
+            "none", Query("avg(cdnlab_store_up) or vector(NaN)"), DOWN, spark=False,
             values=(named({1: ("up", GREEN), 0: ("away", RED)}), between(0.001, 0.999, "not for all", RED)),
         ),
         tile(

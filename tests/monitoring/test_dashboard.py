@@ -26,7 +26,7 @@ TARGET = {"job", "instance", "node", "tier", "place"}
 #: Words that stand before a parenthesis or between series and are no metrics.
 WORDS = set(re.findall(r"\w+", """
     sum avg min max count count_values rate increase histogram_quantile label_replace vector scalar by without on
-    ignoring group_left group_right or and unless offset bool Inf
+    ignoring group_left group_right or and unless offset bool Inf NaN
 """))  # fmt: skip
 LEVELS = ("tier_client_place_le", "tier_client_place", "client_place", "node", "tier", "cdnlab")
 

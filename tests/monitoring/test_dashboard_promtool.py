@@ -167,3 +167,35 @@ def test_a_panel_shows(case: Case, tmp_path: Path) -> None:
     file = tmp_path / "test.yml"
     file.write_text(json.dumps({"evaluation_interval": "5s", "tests": [held]}))
     promtool("test", "rules", str(file))
+
+
+TILES = [where for where in EXPRESSIONS if where.startswith("panel ")][:8]
+
+
+@pytest.mark.parametrize("where", TILES)
+def test_a_tile_says_that_there_is_nothing_once_nobody_answers(where: str, tmp_path: Path) -> None:
+    """Its last value would stand there otherwise, for as long as the graph is."""
+    series = [
+        (UP_A, "1x4 0x90"),
+        (UP_B, "1x4 0x90"),
+        (HOLDS_A, "1x4 stale"),
+        ('tier:requests:rate1m{tier="lb"}', "100x4 stale"),
+        ('tier:error_ratio:rate1m{tier="lb"}', "0.5x4 stale"),
+        ("cdnlab:edge_hit_ratio_requests:rate1m", "0.5x4 stale"),
+        ('tier:request_duration_seconds:p99_rate1m{tier="lb"}', "0.5x4 stale"),
+        ('cdnlab_store_up{node="lb-a"}', "1x4 stale"),
+    ]
+    held = {
+        "interval": "5s",
+        "input_series": [{"series": name, "values": values} for name, values in series],
+        "promql_expr_test": [
+            {
+                "expr": f"count({EXPRESSIONS[where]})",
+                "eval_time": "2m",
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"evaluation_interval": "5s", "tests": [held]}))
+    promtool("test", "rules", str(file))
