@@ -26,6 +26,8 @@ RULES = Path(__file__).with_name("monitoring")
 INTERVAL = "5s"
 #: Changes INTERVAL, for tests and demonstrations that cannot wait.
 ENVIRONMENT = "CDNLAB_SCRAPE_INTERVAL"
+#: The longest one, in seconds: every rate needs two scrapes within its minute, whichever minute that is.
+LONGEST = 15.0
 #: Seconds a node may take for its page. One that is frozen must be given up before its next turn.
 TIMEOUT = 2.0
 
@@ -64,10 +66,13 @@ def write(topology: Topology, directory: Path) -> None:
 
 
 def interval() -> str:
-    """The scrape interval, as Prometheus writes durations. LabError for one that it does not read."""
+    """The scrape interval, as Prometheus writes durations. LabError for one that it or the rules cannot do with."""
     chosen = os.environ.get(ENVIRONMENT) or INTERVAL
-    if not re.fullmatch(r"[1-9]\d{0,5}(ms|s|m)", chosen):
-        raise LabError(f"{ENVIRONMENT}={chosen}: that is no interval", "write 5s, 500ms or 1m", MISUSED)
+    if not re.fullmatch(r"[1-9]\d{0,5}(ms|s)", chosen):
+        raise LabError(f"{ENVIRONMENT}={chosen}: that is no interval", "write 5s, 500ms or 15s", MISUSED)
+    if _seconds(chosen) > LONGEST:
+        why = "the rules look at the last minute, and need four scrapes of it"
+        raise LabError(f"{ENVIRONMENT}={chosen} is too long: {why}", f"at most {LONGEST:.0f}s", MISUSED)
     return chosen
 
 
@@ -89,9 +94,11 @@ def configuration(every: str = INTERVAL) -> str:
 
 def _timeout(every: str) -> str:
     """A node's time to answer: no longer than the interval, which Prometheus would refuse."""
-    number, unit = re.fullmatch(r"(\d+)(ms|s|m)", every).groups()  # type: ignore[union-attr]
-    seconds = int(number) * {"ms": 0.001, "s": 1, "m": 60}[unit]
-    return every if seconds <= TIMEOUT else f"{TIMEOUT:.0f}s"
+    return every if _seconds(every) <= TIMEOUT else f"{TIMEOUT:.0f}s"
+
+
+def _seconds(every: str) -> float:
+    return int(every[:-2]) / 1000 if every.endswith("ms") else float(every.removesuffix("s"))
 
 
 def _replace(file: Path, text: str) -> None:
