@@ -110,7 +110,7 @@ class Gather:
     def _prometheus(self) -> Json | None:
         """The Prometheus that `up --prometheus` started beside the lab."""
         one = self._watch.children.get(prometheus.NAME)
-        if one is None:
+        if one is None or one.name in self._topology.nodes:
             return None
         state = one.verdict or ("up" if one.ready else "starting")
         return {"url": prometheus.url(self._topology), "state": state, **one.describe()}

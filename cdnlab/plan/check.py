@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 RESERVED_PLACES = frozenset({"other", "none", "off"})
 """`other` is the metrics' label for no known place; the others are words of the command line."""
 
-RESERVED_NODES = frozenset({"lab", "store", "prometheus"})
-"""What the lab itself calls something else that it watches, starts or kills."""
-
 _PLACE = re.compile(r"[a-z][a-z0-9]{1,15}")
 
 
@@ -88,12 +85,6 @@ def _nodes(topology: Topology) -> Iterator[PlanError]:
     if not topology.nodes:
         yield PlanError("there are no nodes", "nodes", "start from a copy of the default topology")
     for name, node in topology.nodes.items():
-        if name in RESERVED_NODES:
-            yield PlanError(
-                f'"{name}" can\'t name a node',
-                f"nodes.{name}",
-                "the lab calls something else so; add a number",
-            )
         yield from _known_place(topology, node.place, f"nodes.{name}.place")
         if node.tier == "lb" and node.place is not None:
             remedy = "leave it out: a balancer stands where its client stands"

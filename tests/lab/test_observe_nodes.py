@@ -281,6 +281,20 @@ async def test_an_ill_formed_word_about_the_store_is_no_word(node: ScriptedNode)
         await api.close()
 
 
+async def test_a_node_called_prometheus_is_a_node() -> None:
+    spec = {"tier": "edge", "place": "icn", "address": "127.0.0.1"}
+    pools = {"origins": {"backends": [{"name": "o", "address": "127.0.0.1", "port": 9}]}}
+    built = Topology.build({"nodes": {"prometheus": spec}, "pools": pools, "vips": []})
+    api = NodeApi(built)
+    gather = Gather(Observer(built, api, COMPOSE), built, {}, "")
+    try:
+        lab = gather.lab()
+        assert (lab["prometheus"], [one["name"] for one in lab["nodes"]]) == (None, ["prometheus"])
+    finally:
+        await gather.close()
+        await api.close()
+
+
 async def test_nobody_there_and_nobody_answering_differ(node: ScriptedNode) -> None:
     api = NodeApi(topology(node.port))
     try:

@@ -229,13 +229,6 @@ def test_with_distance_and_store() -> None:
         LAB.with_store("127.0.0.1:6379")
 
 
-@pytest.mark.parametrize("name", ["lab", "store", "prometheus"])
-def test_what_the_lab_calls_something_else_names_no_node(name: str) -> None:
-    with pytest.raises(PlanError, match=f'"{name}" can\'t name a node') as caught:
-        small(nodes={"e": EDGE, name: EDGE | {"address": "127.0.0.3"}})
-    assert caught.value.where == f"nodes.{name}"
-
-
 @pytest.mark.parametrize(
     ("vip", "addresses", "dialled"),
     [
