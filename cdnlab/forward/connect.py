@@ -13,15 +13,13 @@ from typing import cast
 
 from cdnlab.net import link
 from cdnlab.net.client import Upstream
+from cdnlab.net.dial import Resolver, connect, dial
 from cdnlab.net.idle import IdleList
 from cdnlab.net.timers import Sweep
 from cdnlab.plan.topology import UpstreamSpec
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
 from cdnlab.wire.response import ResponseMemo
-
-#: Linux: choose the port at connect, so that one source address serves 28,000 connections to *each* backend.
-IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class ConnectFailed(Exception):
@@ -53,6 +51,7 @@ class Connector:
         self.sweep = sweep
         self.spec = spec
         self.source_address = source_address
+        self.resolver = Resolver()
         self.round_trip = round_trip
         self.window = window
         self.memo = memo or ResponseMemo()
@@ -107,67 +106,21 @@ class Connector:
             rtt = self.round_trip(place, backend.place)
         context = self._context() if backend.tls else None
         sock = await self._connected_socket(backend)
-        try:
-            await link.attach(
-                self.loop,
-                upstream,
-                sock,
-                rtt=rtt,
-                window=self.window,
-                tls=context,
-                server_name=backend.server_name if context else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        await link.attach(
+            self.loop,
+            upstream,
+            sock,
+            rtt=rtt,
+            window=self.window,
+            tls=context,
+            server_name=backend.server_name if context else None,
+        )
         return upstream
 
     async def _connected_socket(self, backend: Backend) -> socket.socket:
         if backend.unix is not None:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            address: tuple[str, int] | str = backend.unix
-        else:
-            infos = await self._addresses(backend)
-            return await self._first_that_answers(infos)
-        return await self._connect_socket(sock, address)
-
-    async def _addresses(self, backend: Backend) -> list[tuple[int, tuple[str, int]]]:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            try:
-                socket.inet_pton(family, backend.host)
-            except OSError:
-                continue
-            return [(family, (backend.host, backend.port))]
-        found = await self.loop.getaddrinfo(backend.host, backend.port, type=socket.SOCK_STREAM)
-        return [(info[0], cast("tuple[str, int]", info[4][:2])) for info in found]
-
-    async def _first_that_answers(self, addresses: list[tuple[int, tuple[str, int]]]) -> socket.socket:
-        error: OSError = OSError("the name has no address")
-        for family, address in addresses:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                return await self._connect_socket(sock, address)
-            except OSError as failed:
-                error = failed
-        try:
-            raise error
-        finally:
-            del error  # its traceback holds this frame
-
-    async def _connect_socket(self, sock: socket.socket, address: tuple[str, int] | str) -> socket.socket:
-        try:
-            sock.setblocking(False)
-            if sock.family == socket.AF_INET and self.source_address is not None:
-                try:
-                    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-                except OSError:
-                    pass  # not Linux: the port is chosen at bind
-                sock.bind((self.source_address, 0))
-            await self.loop.sock_connect(sock, address)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+            return await connect(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), backend.unix)
+        return await dial(await self.resolver.addresses(backend.host, backend.port), self.source_address)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from random import Random
 
 from cdnlab.net.clock import now
+from cdnlab.net.dial import Resolver, dial
 from cdnlab.net.tasks import spawn
 from cdnlab.node.health_answer import ALIVE_PATH
 from cdnlab.plan.topology import HealthSpec
@@ -27,7 +28,6 @@ from cdnlab.pool.pool import Pool
 
 HEAD_BYTES = 16384
 """A longer head of an answer to a check is a fault (nginx takes 4 or 8 KiB, HAProxy 16 KiB)."""
-IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: choose the port at connect
 
 OnTransition = Callable[[Backend, Transition], None]
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r\n")
@@ -61,6 +61,7 @@ class Prober:
         self.pool = pool
         self.spec = spec
         self.source_address = source_address
+        self._resolver = Resolver()
         self.host = spec.host or host
         self.on_transition = on_transition
         self._context = context
@@ -157,31 +158,7 @@ class Prober:
             raise
 
     async def _dial(self, host: str, port: int) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        failed: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.setblocking(False)
-                self._bind(sock)
-                await loop.sock_connect(sock, address)
-                return sock
-            except OSError as error:
-                sock.close()
-                failed = error
-            except BaseException:
-                sock.close()
-                raise
-        raise failed
-
-    def _bind(self, sock: socket.socket) -> None:
-        if self.source_address is None or sock.family != socket.AF_INET:
-            return
-        try:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-        except OSError:  # not Linux: the port is chosen at bind
-            pass
-        sock.bind((self.source_address, 0))
+        return await dial(await self._resolver.addresses(host, port), self.source_address)
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:

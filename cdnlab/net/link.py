@@ -17,10 +17,12 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cdnlab.net.clock import now
+from cdnlab.net.dial import Resolver, dial
+from cdnlab.net.tasks import spawn
 from cdnlab.world.schedule import END, WINDOW, Schedule
 
 if TYPE_CHECKING:
@@ -44,19 +46,51 @@ async def attach(
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> None:
-    """Give a connected socket to `protocol`, `rtt` seconds away. Raises OSError and ssl.SSLError."""
+    """Give a connected socket to `protocol`, `rtt` seconds away; whatever fails closes it. OSError and ssl.SSLError."""
     outer = protocol
-    if rtt > 0:
-        # SYN and its answer; TLS 1.3 takes one more round trip (RFC 8446 §2), which the loop's own handshake over
-        # loopback does not: it runs below the link
-        due = now() + rtt * (2 if tls else 1)
-        # uvloop counts whole milliseconds and may be one early
-        while (left := due - now()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(max(left, SHORTEST_TIMER))
-        outer = Link(loop, protocol, rtt / 2, window)
-    await loop.create_connection(
-        lambda: outer, sock=sock, ssl=tls, server_hostname=server_name if tls else None
+    try:
+        if rtt > 0:
+            # SYN and its answer; TLS 1.3 takes one more round trip (RFC 8446 §2), which the loop's own handshake over
+            # loopback does not: it runs below the link
+            due = now() + rtt * (2 if tls else 1)
+            # uvloop counts whole milliseconds and may be one early
+            while (left := due - now()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(max(left, SHORTEST_TIMER))
+            outer = Link(loop, protocol, rtt / 2, window)
+    except BaseException:
+        sock.close()
+        raise
+    name = server_name if tls else None
+    making = spawn(
+        _make(loop.create_connection(lambda: outer, sock=sock, ssl=tls, server_hostname=name)), "attach"
     )
+    try:
+        made = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        # the loop may have promised the protocol its transport already; a call that is cancelled would not take it back
+        making.add_done_callback(_unmake)
+        if tls is not None:
+            making.cancel()
+        raise
+    if isinstance(made, OSError):
+        sock.close()
+        raise made
+
+
+async def _make(
+    creating: Coroutine[Any, Any, tuple[asyncio.BaseTransport, Any]],
+) -> asyncio.BaseTransport | OSError:
+    """The transport, or the error as a value: if nobody waits any more, nobody need hear of it."""
+    try:
+        return (await creating)[0]
+    except OSError as error:
+        return error
+
+
+def _unmake(making: asyncio.Task[asyncio.BaseTransport | OSError]) -> None:
+    made = None if making.cancelled() or making.exception() else making.result()
+    if made is not None and not isinstance(made, OSError):
+        cast(asyncio.Transport, made).abort()
 
 
 async def connect(
@@ -72,19 +106,9 @@ async def connect(
     server_name: str | None = None,
 ) -> P:
     """Connect to `host:port`, from `local_addr` if given, over a link of `rtt` seconds. Raises OSError."""
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    family, kind, number, _, address = infos[0]
-    sock = socket.socket(family, kind, number)
-    try:
-        sock.setblocking(False)
-        if local_addr is not None:
-            sock.bind((local_addr, 0))
-        await loop.sock_connect(sock, address)
-        protocol = factory()
-        await attach(loop, protocol, sock, rtt=rtt, window=window, tls=tls, server_name=server_name)
-    except BaseException:
-        sock.close()
-        raise
+    sock = await dial(await Resolver().addresses(host, port), local_addr)
+    protocol = factory()
+    await attach(loop, protocol, sock, rtt=rtt, window=window, tls=tls, server_name=server_name)
     return protocol
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
@@ -30,6 +31,7 @@ from redis.exceptions import (
 )
 
 from cdnlab.net.clock import now, wall
+from cdnlab.net.dial import Resolver
 from cdnlab.net.tasks import spawn
 from cdnlab.node.log import Events
 from cdnlab.node.metrics import Family, Histogram, MetricSpec, Series, family
@@ -226,12 +228,50 @@ def _client(url: str) -> Redis:
         if urlsplit(url).scheme == "redis+sentinel":
             return _sentinel_client(url, options)
         pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=WITHIN, **options)
+        _resolve_once(pool)
     except ValueError as error:
         raise BadStoreUrl(
             f'store URL "{redacted(url)}": {error}; write redis://host:port/0, rediss://…, '
             "unix:///path/to/socket or redis+sentinel://host:port,host:port/service"
         ) from None
     return Redis.from_pool(pool)
+
+
+class _Resolved(Connection):
+    """A connection to a server that is named: see cdnlab.net.dial for why the loop is not asked for the name."""
+
+    def __init__(self, *, resolver: Resolver, **options: Any) -> None:
+        super().__init__(**options)
+        self._resolver = resolver
+        self._address = self.host
+
+    async def _connect(self) -> None:
+        found = await self._resolver.addresses(self.host, self.port)
+        error: Exception = OSError("the name has no address")
+        for _, (self._address, _) in found:
+            try:
+                await super()._connect()  # type: ignore[no-untyped-call]
+            except OSError as failed:
+                error = failed
+            else:
+                return
+        raise error
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments = {**super()._connection_arguments(), "host": self._address}
+        return {**arguments, "server_hostname": self.host} if "ssl" in arguments else arguments
+
+
+class _ResolvedTls(_Resolved, SSLConnection):
+    """The same with TLS, whose certificate must bear the name and not the address."""
+
+
+def _resolve_once(pool: BlockingConnectionPool) -> None:
+    """Have a pool's connections resolve their server's name through one resolver."""
+    classes: dict[type, type] = {Connection: _Resolved, SSLConnection: _ResolvedTls}
+    if pool.connection_class in classes:
+        pool.connection_class = classes[pool.connection_class]
+        pool.connection_kwargs["resolver"] = Resolver()
 
 
 def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from cdnlab.plan.topology import HealthSpec
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import State, Transition
 from cdnlab.pool.pool import Pool
+from tests.support.certificates import self_signed
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -224,18 +223,7 @@ async def test_none_never_asks(make: Make) -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A key and a self-signed certificate for origin.example, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    path = tmp_path / "origin.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -batch"
-    names = ["-subj", "/CN=origin.example", "-addext", "subjectAltName=DNS:origin.example"]
-    subprocess.run(
-        [*command.split(), *names, "-keyout", str(path), "-out", str(path) + ".crt"],
-        check=True,
-        capture_output=True,
-    )
-    path.write_text(path.read_text() + Path(str(path) + ".crt").read_text())
-    return path
+    return self_signed(tmp_path / "origin.pem", "origin.example")
 
 
 @pytest.mark.parametrize(

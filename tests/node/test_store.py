@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from cdnlab.net.clock import now
 from cdnlab.node.log import Events
 from cdnlab.node.store import BadStoreUrl, Store, StoreAway, StoreRefused, redacted
+from tests.support.certificates import self_signed
 
 if TYPE_CHECKING:
     from tests.node.conftest import Valkey
@@ -152,6 +155,54 @@ async def test_nobody_listening_on_tcp() -> None:
     assert not store.up
     assert "127.0.0.1" in store.reason
     await store.stop()
+
+
+async def test_a_server_that_is_named(valkey: Valkey, unused_tcp_port: int) -> None:
+    valkey.start("--port", str(unused_tcp_port))
+    await valkey.answering()
+    store = Store(f"redis://localhost:{unused_tcp_port}/0", Events())
+    await store.start()
+    assert store.up, store.reason
+    assert await store.set("a", "b")
+    valkey.stop()
+    with pytest.raises(StoreAway):
+        await store.get("a")
+    await store.stop()
+
+
+async def test_a_name_that_means_nothing() -> None:
+    store = Store("redis://no-such-name.invalid:6379/0", Events())
+    async with asyncio.timeout(10):
+        await store.start()
+    assert not store.up
+    assert store.reason
+    await store.stop()
+
+
+async def test_a_certificate_must_bear_the_name_and_not_the_address(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path / "store.pem", "localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async def pong(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            writer.write(b"+PONG\r\n" * data.count(b"*"))  # one for each command
+        writer.close()
+
+    server = await asyncio.start_server(pong, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    stores = [
+        Store(f"rediss://{host}:{port}/0?ssl_ca_certs={certificate}&protocol=2", Events())
+        for host in ("localhost", "127.0.0.1")
+    ]
+    for store in stores:
+        await store.start()
+    assert [store.up for store in stores] == [True, False], [store.reason for store in stores]
+    assert "certificate" in stores[1].reason.lower()
+    for store in stores:
+        await store.stop()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_sentinels_that_do_not_answer() -> None:
