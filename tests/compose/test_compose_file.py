@@ -104,6 +104,21 @@ def test_a_region_has_its_code_as_everywhere() -> None:
         assert subnet(code)["subnet"] == f"198.18.{octets[code]}.0/24"
 
 
+@pytest.mark.parametrize("page", ["docs/compose.md", "deploy/compose/topology.yaml"])
+def test_all_of_it_moves_by_the_command_that_is_advised(page: str, tmp_path: Path) -> None:
+    (advised,) = re.findall(
+        r"\b((?:sed|perl) -.*? docker-compose\.yml \S+?\.yaml)", (ROOT / page).read_text()
+    )
+    for file in (FILE, PLAN):
+        copy = tmp_path / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    subprocess.run(advised, shell=True, cwd=tmp_path, check=True, timeout=20)
+    for file in (FILE, PLAN):
+        moved = (tmp_path / file.relative_to(ROOT)).read_text()
+        assert moved == file.read_text().replace("198.18.", "198.19.")
+
+
 def test_everything_published_is_on_this_machine_only_and_no_admin_api_is() -> None:
     published: dict[str, str] = {}
     for name in compose()["services"]:
