@@ -83,7 +83,18 @@ class Together:
             return []
         head = "By place (a hit is what Cache-Status calls one, against all that edges answered)"
         lines = table(self.tally, self.users(most=True), self.cities)
-        return [head, *lines, *(f"WARNING: {sentence}" for sentence in self.warnings()), ""]
+        said = [*self.warnings(), *self._strayed()]
+        return [head, *lines, *(f"WARNING: {sentence}" for sentence in said), ""]
+
+    def _strayed(self) -> list[str]:
+        """That the rows are no places, if so. One answer may be: a run's first look finds out how users stand."""
+        total = self.tally.total()
+        if total.elsewhere <= max(1, len(self._strains), total.requests / 100):
+            return []
+        return [
+            f"{total.elsewhere} of {total.requests} answers were for another place than their user's: the lab "
+            "honours neither its address nor Cdnlab-From there, so the rows are not what those cities see."
+        ]
 
     def place_rows(self) -> list[dict[str, Any]]:
         """The rows of the tab: each place, all of them, and a hint if a process was the limit."""

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from loadtests.checks import WHOLE_MIN, Checker, WrongBody
-from loadtests.strain import Limit, Strain, judge
+from loadtests.strain import Limit, Strain, Watch, judge
 from loadtests.tally import HEADINGS, Row, Tally, edge_said, percent, rounded, size, table
+from loadtests.together import Together
 from tests.support.labs import ROOT
 
 
@@ -250,3 +251,14 @@ def test_a_process_that_is_its_own_limit_says_so() -> None:
         [sys.executable, "-c", BUSY], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )
     assert "the load generator was the limit" in done.stdout
+
+
+@pytest.mark.parametrize("strayed, said", [(0, False), (1, False), (5, True)])
+def test_rows_that_are_no_places_say_so(strayed: int, said: bool) -> None:
+    together = Together(Watch(print), {})
+    for number in range(100):
+        place = "icn" if number < strayed else "syd"
+        together.tally.add("syd", {"cdnlab-place": place}, 10, 0.01, failed=False)
+    text = "\n".join(together.final())
+    assert (f"{strayed} of 100 answers were for another place than their user's" in text) is said
+    assert ("WARNING" in text) is said
