@@ -164,7 +164,14 @@ def test_what_is_mounted_is_there() -> None:
             source = mount.split(":")[0]
             assert source in compose()["volumes"] or (ROOT / source).exists(), mount
             if source.startswith("."):
-                assert mount.endswith(":ro"), mount
+                assert mount.endswith(":ro,z"), mount
+
+
+def test_whoever_reads_the_topology_has_the_one_that_can_be_changed() -> None:
+    for name in (*plan().nodes, "lab", "locust"):
+        assert "./deploy/compose/topology.yaml:/etc/cdnlab/topology.yaml:ro,z" in service(name)["volumes"], (
+            name
+        )
 
 
 def test_the_images_are_the_ones_that_the_smoke_test_has() -> None:
