@@ -70,7 +70,10 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> PlanError:
         limits = {"given": given, **detail.get("ctx", {})}
         return PlanError(_WORDS[kind].format(**limits), path(loc), _remedy(model, loc))
     text = str(detail["ctx"]["error"]) if kind == "value_error" else detail["msg"]
-    return PlanError(text if repr(given) in text else f"{given!r} is refused: {text}", path(loc))
+    said = (
+        kind == "store" or repr(given) in text
+    )  # a store's URL may bear a password: its text shows the rest
+    return PlanError(text if said else f"{given!r} is refused: {text}", path(loc))
 
 
 def _rank(detail: ErrorDetails) -> int:

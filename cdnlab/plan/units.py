@@ -85,11 +85,11 @@ def parse_host(value: object) -> object:
 
 
 def parse_store_url(value: object) -> object:
-    """The URL of a Redis-protocol server. Raises ValueError."""
+    """The URL of a Redis-protocol server. Raises ValueError, which shows nothing of a user and password in it."""
     if not isinstance(value, str) or not _STORE.fullmatch(value):
         _refuse(
             "store",
-            value,
+            f"…@{value.rpartition('@')[2]}" if isinstance(value, str) and "@" in value else value,
             "is not the URL of a store; write redis://, rediss://, unix:// or redis+sentinel://…",
         )
     return value

@@ -8,6 +8,8 @@ import pytest
 from pydantic_core import PydanticCustomError
 
 from cdnlab.plan import units
+from cdnlab.plan.errors import PlanError
+from cdnlab.plan.topology import Topology
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,11 @@ def test_refused(parse: Callable[[object], object], text: object) -> None:
     with pytest.raises(PydanticCustomError) as caught:
         parse(text)
     assert repr(text) in str(caught.value), "the message shows what was written"
+
+
+@pytest.mark.parametrize("url", ["http://user:geheim@h/0", "redis//u:geh/e@im@h/0", "geheim@"])
+def test_a_store_that_is_refused_is_shown_without_its_password(url: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        Topology.build({"store": {"url": url}})
+    assert "is not the URL of a store" in str(caught.value)
+    assert "geh" not in str(caught.value)
