@@ -190,7 +190,7 @@ class Visitor:
         names: tuple[str, ...] = ()
         if answer is not None and error is None:
             try:
-                names = self._take(path, answer, bool(conditions))
+                names = self._take(path, answer, conditions)
             except (WrongBody, Failed) as found:
                 error = found
         self._count(self.run.site.name(path), path, answer, error)
@@ -199,11 +199,14 @@ class Visitor:
             return names, None
         return names, _onward(self.run.server.authority, path, answer.fields.get("location", ""))
 
-    def _take(self, path: str, answer: Answer, conditional: bool) -> tuple[str, ...]:
+    def _take(self, path: str, answer: Answer, conditions: Mapping[str, str]) -> tuple[str, ...]:
         """Check an answer and keep it; the files it names."""
         if answer.status == 304:
-            if not conditional:
+            if not conditions:
                 raise Failed("304 to a request without a condition")
+            named, said = conditions.get("If-None-Match"), answer.fields.get("etag")
+            if named and said and named.removeprefix("W/") != said.removeprefix("W/"):  # RFC 9110 §13.1.2
+                raise Failed("304 under another entity-tag than If-None-Match named")
             return self.browser.confirm(path, answer.fields, monotonic())
         if answer.status != 200:
             return ()
