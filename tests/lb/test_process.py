@@ -39,10 +39,12 @@ piece = bytes(1 << 20)
 while True:
     peer, _ = server.accept()
     with peer:
-        while b"\\r\\n\\r\\n" not in peer.recv(65536):
-            pass
-        peer.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % (1 << 30))
         try:
+            while (head := peer.recv(65536)) and b"\\r\\n\\r\\n" not in head:
+                pass
+            if not head:
+                continue  # a health check only connects
+            peer.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % (1 << 30))
             for _ in range(1024):
                 peer.sendall(piece)
         except OSError:
