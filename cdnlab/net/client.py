@@ -32,6 +32,9 @@ WAITING, BODY, TUNNEL, CLOSED = range(IDLE + 1, IDLE + 5)
 
 #: A response head larger than this is refused (HAProxy's default buffer is 16 KiB, nginx allows 4 to 32).
 HEAD_BYTES = 65536
+#: Seconds in which the loop has surely polled once; uvloop's shortest timer.
+LOOK = 0.001
+
 GONE = cast(asyncio.Transport, None)
 
 
@@ -405,11 +408,21 @@ class Upstream(asyncio.Protocol):
         """The response is complete: give the connection back, or close it."""
         self._sink = None
         self._decoder = None
-        if self._reusable and self._request_done and self._reading:
+        if not (self._reusable and self._request_done):
+            self._discard()
+        elif self._reading:
             self.state = IDLE
             self.home.put(self, instant)
         else:
-            self._discard()
+            # The client still reads the end of its response. What the upstream may have sent beyond it has not been
+            # read, and must not be taken for the next answer: first let the loop look.
+            self.resume()
+            self.state = IDLE
+            asyncio.get_running_loop().call_later(LOOK, self._put)
+
+    def _put(self) -> None:
+        if self.state == IDLE and self.transport is not GONE:
+            self.home.put(self, now())
 
     def _fail(self, why: Broken, detail: str) -> None:
         sink, self._sink = self._sink, None

@@ -57,7 +57,8 @@ class IdleList:
             pass
 
     def close(self) -> None:
-        """Close them all."""
+        """Close them all, and those that come later."""
+        self.most = 0
         connections, self.connections = self.connections, []
         for upstream in connections:
             upstream.abort()
