@@ -16,7 +16,9 @@ from cdnlab.plan.units import (
     AdminAddress,
     Duration,
     Host,
+    KeptNames,
     Name,
+    ParameterName,
     Size,
     StatusRange,
     StoreUrl,
@@ -252,6 +254,24 @@ class PoolSpec(Section):
         return {**data, "health": {**data["health"], "kind": "alive" if data.get("tier") else "tcp"}}
 
 
+class QuerySpec(Section):
+    """What a route leaves of a query: the cache keys on the result, and the result is what is forwarded."""
+
+    sort: bool = setting(
+        False,
+        "Order the parameters by name; the values of one name keep their order. For applications to which the order "
+        "of different names says nothing.",
+    )
+    drop: tuple[ParameterName, ...] = setting(
+        (), "Parameters to leave out: names, or globs such as `utm_*`.", "names"
+    )
+    keep: KeptNames = setting(
+        "all",
+        "`all`, `none`, or the only parameters to leave in: names, or globs. What `drop` names goes all the same.",
+        "`all`, `none` or names",
+    )
+
+
 class RouteSpec(Section):
     """Which requests go to which pool: the most exact host first, then the longest path."""
 
@@ -262,6 +282,15 @@ class RouteSpec(Section):
     )
     path: UrlPath = setting("/", "The path, or a path it lies under.")
     pool: str = Field(description="The pool that serves it.", json_schema_extra={"unit": "pool"})
+    query: QuerySpec = Field(
+        default_factory=QuerySpec,
+        description="What is left of a query, in the key and in what is forwarded.",
+    )
+    cookies: Literal["rfc", "pass", "strip"] = setting(
+        "rfc",
+        "What edges do about cookies. `rfc`: nothing, as RFC 9111 has it; `Vary: Cookie` and Cache-Control decide. "
+        "`pass`: what bears a cookie goes past the cache. `strip`: cookies are taken out both ways.",
+    )
 
 
 class EdgeSpec(Section):

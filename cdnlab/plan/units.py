@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
@@ -102,6 +102,25 @@ def parse_url_path(value: object) -> object:
     return value
 
 
+def parse_parameter_name(value: object) -> object:
+    """The name of a query parameter as an application reads it, decoded, or a glob in which `*` stands for any
+    characters. Raises ValueError."""
+    if not isinstance(value, str) or not 0 < len(value) <= 256:
+        _refuse(
+            "parameter", value, 'is not the name of a parameter; write such as id, utm_* or, quoted, "2024"'
+        )
+    return value
+
+
+def parse_kept_names(value: object) -> object:
+    """`all`, `none`, or a list of names. Raises ValueError; looked at here, or each kind would have its complaint."""
+    if isinstance(value, (list, tuple)):
+        return tuple(parse_parameter_name(name) for name in value)
+    if value not in ("all", "none"):
+        _refuse("kept", value, "is neither all nor none nor a list of names; write such as [id, page]")
+    return value
+
+
 def parse_name(value: object) -> object:
     """A name for a node, pool, VIP or backend: it stands in Via, metrics and tables. Raises ValueError."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
@@ -129,6 +148,8 @@ Address = Annotated[str, BeforeValidator(parse_address, json_schema_input_type=s
 AdminAddress = Annotated[str, BeforeValidator(parse_admin_address, json_schema_input_type=str)]
 Host = Annotated[str, BeforeValidator(parse_host, json_schema_input_type=str)]
 StoreUrl = Annotated[str, BeforeValidator(parse_store_url, json_schema_input_type=str)]
+ParameterName = Annotated[str, BeforeValidator(parse_parameter_name, json_schema_input_type=str)]
+KeptNames = Annotated[tuple[str, ...] | Literal["all", "none"], BeforeValidator(parse_kept_names)]
 UrlPath = Annotated[str, BeforeValidator(parse_url_path, json_schema_input_type=str)]
 Name = Annotated[str, BeforeValidator(parse_name, json_schema_input_type=str)]
 StatusRange = Annotated[
