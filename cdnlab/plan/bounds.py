@@ -6,7 +6,7 @@ to whoever exceeds it. Must not know who enforces them.
 
 from __future__ import annotations
 
-from cdnlab.plan.settings import KIB, MIB, Section, setting
+from cdnlab.plan.section import KIB, MIB, Section, setting
 from cdnlab.plan.units import Duration, Size
 
 

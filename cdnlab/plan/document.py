@@ -104,7 +104,7 @@ def _show(value: Any, unit: str) -> str:
     if isinstance(value, bool):
         return "`on`" if value else "`off`"
     if isinstance(value, tuple):
-        return ", ".join(f"`{'-'.join(map(str, item))}`" for item in value)
+        return ", ".join(f"`{item if isinstance(item, str) else '-'.join(map(str, item))}`" for item in value)
     if unit.startswith("bytes") and isinstance(value, int):
         return f"`{_size(value)}`"
     if unit == "seconds" and isinstance(value, float):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from cdnlab.plan.compression import CompressionSpec
+from cdnlab.plan.section import KIB, MIB, Section, setting
 from cdnlab.plan.units import (
     Address,
     AdminAddress,
@@ -24,20 +26,6 @@ from cdnlab.plan.units import (
     StoreUrl,
     UrlPath,
 )
-
-KIB = 1024
-MIB = 1024 * KIB
-
-
-class Section(BaseModel):
-    """What all sections have in common: they never change, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def setting(default: Any, text: str, unit: str = "", **limits: Any) -> Any:
-    """One setting with its default, its sentence and its unit; `limits` are pydantic's (ge, le, …)."""
-    return Field(default, description=text, json_schema_extra={"unit": unit} if unit else None, **limits)
 
 
 def derived(offset: int, text: str) -> Any:
@@ -322,6 +310,9 @@ class EdgeSpec(Section):
         "seconds",
         gt=0.0,
         le=600.0,
+    )
+    compression: CompressionSpec = Field(
+        default_factory=CompressionSpec, description="What is sent in a content coding that the origin did not apply."
     )
 
 

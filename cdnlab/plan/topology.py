@@ -21,6 +21,7 @@ from cdnlab.plan.check import check, meant_place
 from cdnlab.plan.errors import PlanError, did_you_mean
 from cdnlab.plan.explain import explain
 from cdnlab.plan.origins import parse_origins
+from cdnlab.plan.section import Section, setting
 from cdnlab.plan.settings import (
     BackendSpec,
     Clients,
@@ -34,10 +35,8 @@ from cdnlab.plan.settings import (
     PoolSpec,
     Ports,
     RouteSpec,
-    Section,
     StoreSpec,
     Vip,
-    setting,
 )
 from cdnlab.plan.units import Name
 from cdnlab.world.places import PLACES, Place

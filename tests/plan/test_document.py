@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from cdnlab.plan.bounds import Limits, UpstreamSpec
+from cdnlab.plan.compression import CompressionSpec
 from cdnlab.plan.document import document
 from cdnlab.plan.load import DEFAULT
 from cdnlab.plan.settings import (
@@ -32,7 +33,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "topology.md"
 
 SECTIONS: list[type[BaseModel]] = [
     Topology, Clients, Ports, Vip, Distance, PlaceSpec, NodeSpec, PoolSpec, BackendSpec, HealthSpec, RouteSpec,
-    EdgeSpec, Limits, UpstreamSpec, StoreSpec, FailoverSpec, LogSpec,
+    EdgeSpec, CompressionSpec, Limits, UpstreamSpec, StoreSpec, FailoverSpec, LogSpec,
 ]  # fmt: skip
 
 
