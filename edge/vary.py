@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cdnlab.wire.fields import split_list
+from edge import preferences
 from edge.outgoing import never_forwarded
 
 _WRITTEN_HERE = frozenset(
     {b"x-forwarded-for", b"x-forwarded-host", b"via", b"cdn-loop", b"connection", b"range"}
 )
+
+_NORMAL = {b"accept-encoding": preferences.codings, b"accept-language": preferences.languages}
 
 _IN_KEY = frozenset({b"host", b"x-forwarded-proto"})
 
@@ -42,7 +45,10 @@ def written_here(fields: tuple[bytes, ...]) -> bool:
 def variant_key(fields: tuple[bytes, ...], field: Callable[[bytes], bytes | None]) -> bytes:
     """The bytes under which a variant lies: each named field's value, an absent one told from an empty one.
 
-    `field` gives a request field's combined value. NUL and LF can't occur in values, so no two lists of
-    values give the same bytes.
+    `field` gives a request field's combined value. Two fields count by what they ask for and not by how they are
+    spelt (edge/preferences.py). NUL and LF can't occur in values, so no two lists of values give the same bytes.
     """
-    return b"\n".join([b"\0" if (value := field(name)) is None else value for name in fields])
+    return b"\n".join(
+        [b"\0" if (value := field(name)) is None else _NORMAL[name](value) if name in _NORMAL else value
+         for name in fields]
+    )  # fmt: skip
