@@ -27,7 +27,7 @@ Passed = list[tuple[str, Reason]]
 class Pool:
     """Backends with one algorithm. Call `usable_changed()` after changing a backend's health or drain."""
 
-    __slots__ = ("algorithm", "algorithm_name", "backends", "name", "unusable")
+    __slots__ = ("algorithm", "algorithm_name", "backends", "keyed", "name", "unusable")
 
     def __init__(
         self,
@@ -46,21 +46,25 @@ class Pool:
         self.algorithm = make(algorithm, settings or Settings())
         self.unusable: tuple[Backend, ...] = ()
         self.usable_changed()
+        self.keyed = self.algorithm.keyed
+        """Whether the choice can depend on a key: all backends begin usable, so this is so for ever."""
 
     def usable_changed(self) -> None:
         """Look at every backend again; call it after a health transition, a drain or an undrain."""
         self.algorithm.rebuild([backend for backend in self.backends if backend.usable])
         self.unusable = tuple(backend for backend in self.backends if not backend.usable)
 
-    def candidates(self, place: str = "", passed: Passed | None = None) -> Iterator[Backend]:
+    def candidates(
+        self, place: str = "", passed: Passed | None = None, key: bytes = b""
+    ) -> Iterator[Backend]:
         """Yield the usable backends in order of choice for a client at `place`, each at most once.
 
-        `passed` collects, as the iteration goes on, the unusable ones that would have come earlier or as
-        early.
+        `key` names what is asked for, where the pool is `keyed`. `passed` collects, as the iteration goes on, the
+        unusable ones that would have come earlier or as early.
         """
         if passed is None or not self.unusable:
-            return self.algorithm.order(place)
-        return self._explained(place, passed)
+            return self.algorithm.order(place, key)
+        return self._explained(place, passed, key)
 
     def acquire(self, backend: Backend) -> None:
         """Count an exchange as begun."""
@@ -79,24 +83,26 @@ class Pool:
                 return backend
         raise KeyError(f"pool {self.name} has no backend {name}")
 
-    def explain(self, place: str, chosen: Backend) -> Passed:
+    def explain(self, place: str, chosen: Backend, key: bytes = b"") -> Passed:
         """Say of every other backend why it was not the one, nearest first: slow, for people."""
         rank = self.algorithm.nearness
         here = rank(place, chosen)
         others = sorted(
             (other for other in self.backends if other is not chosen), key=lambda b: rank(place, b)
         )
-        return [(other.name, self._verdict(other, rank(place, other) - here)) for other in others]
+        return [
+            (other.name, self._verdict(other, chosen, key, rank(place, other) - here)) for other in others
+        ]
 
-    def _verdict(self, other: Backend, farther_by: int) -> Reason:
+    def _verdict(self, other: Backend, chosen: Backend, key: bytes, farther_by: int) -> Reason:
         if not other.usable:
             return other.reason()
-        return Reason.FARTHER if farther_by > 0 else self.algorithm.otherwise
+        return Reason.FARTHER if farther_by > 0 else self.algorithm.why_not(other, chosen, key)
 
-    def _explained(self, place: str, passed: Passed) -> Iterator[Backend]:
+    def _explained(self, place: str, passed: Passed, key: bytes) -> Iterator[Backend]:
         rank = self.algorithm.nearness
         waiting = sorted(self.unusable, key=lambda backend: rank(place, backend), reverse=True)
-        for candidate in self.algorithm.order(place):
+        for candidate in self.algorithm.order(place, key):
             here = rank(place, candidate)
             while waiting and rank(place, waiting[-1]) <= here:
                 skipped = waiting.pop()

@@ -32,5 +32,7 @@ class Reason(StrEnum):
     BAD_STATUS = "bad_status", "it answered with a status that is retried elsewhere"
     FARTHER = "farther", "a nearer one was usable"
     BUSIER = "busier", "another one had fewer exchanges in flight for its weight"
+    NOT_OWNER = "not_owner", "the key belongs to another one"
+    FULL = "full", "it had its share of the requests in flight already"
     TURN = "turn", "it was another one's turn"
     NO_BACKEND = "no_backend", "the pool has no usable backend left"

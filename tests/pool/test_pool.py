@@ -113,7 +113,7 @@ def test_what_is_refused() -> None:
         Backend("a", "h", 80, weight=0)
     with pytest.raises(ValueError, match="pool p: two backends have one name"):
         Pool("p", [Backend("a", "h", 80), Backend("a", "h", 81)])
-    with pytest.raises(ValueError, match="least_connections, nearest, round_robin"):
+    with pytest.raises(ValueError, match="bounded_load, least_connections, nearest, ring_hash, round_robin"):
         Pool("p", [], "fastest")
     with pytest.raises(KeyError, match="pool edges has no backend edge-xxx"):
         edges().backend("edge-xxx")

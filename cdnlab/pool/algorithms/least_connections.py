@@ -27,7 +27,7 @@ class LeastConnections:
     """Whoever has the fewest exchanges in flight for its weight; O(log n)."""
 
     __slots__ = ("current", "heap", "turn")
-    otherwise: ClassVar[Reason] = Reason.BUSIER
+    keyed: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         """Begin without backends; the settings hold nothing that matters here."""
@@ -43,7 +43,7 @@ class LeastConnections:
         self.heap = list(self.current.values())
         heapify(self.heap)
 
-    def order(self, place: str) -> Iterator[Backend]:
+    def order(self, place: str, key: bytes = b"") -> Iterator[Backend]:
         """Yield the least loaded; then, if asked, the others by load."""
         if not self.current:
             return
@@ -67,6 +67,10 @@ class LeastConnections:
         if len(self.heap) > 4 * len(self.current) + 64:  # entries that nobody met: drop them all at once
             self.heap = list(self.current.values())
             heapify(self.heap)
+
+    def why_not(self, other: Backend, chosen: Backend, key: bytes) -> Reason:
+        """It had more to do for its weight."""
+        return Reason.BUSIER
 
     def _entry(self, backend: Backend) -> Entry:
         self.turn += 1

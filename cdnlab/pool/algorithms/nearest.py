@@ -2,12 +2,14 @@
 
 Distances are given as a table when the algorithm is made: for each place, all places nearest first. Inside
 one place an inner algorithm chooses. Backends that stand nowhere, or at a place the table lacks, come last.
+
+Most networks have one backend per place. Then there is nothing to choose inside one, and the order from each place is a
+tuple that is made once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 from cdnlab.pool.algorithms.registry import Algorithm, Settings, make, register
 from cdnlab.pool.backend import Backend
@@ -18,41 +20,56 @@ from cdnlab.pool.reasons import Reason
 class Nearest:
     """Places in order of distance; the inner algorithm inside each."""
 
-    __slots__ = ("chains", "elsewhere", "ranks", "settings", "sites")
-    otherwise: ClassVar[Reason] = Reason.TURN
+    __slots__ = ("chains", "elsewhere", "known", "lone", "ranks", "settings", "sites")
 
     def __init__(self, settings: Settings) -> None:
         """Take the table of distances and the inner algorithm's name from the settings."""
         if settings.inner == "nearest":
             raise ValueError(
-                "nearest can't be its own inner algorithm; take round_robin or least_connections"
+                "nearest can't be its own inner algorithm; take round_robin, least_connections or bounded_load"
             )
         self.settings = settings
+        self.known: dict[str, Algorithm] = {}
+        """The inner algorithm of each place that ever had a backend: one that comes back knows what it knew."""
         self.sites: dict[str, Algorithm] = {}
         self.chains: dict[str, tuple[Algorithm, ...]] = {}
         self.elsewhere: tuple[Algorithm, ...] = ()
+        self.lone: dict[str, tuple[Backend, ...]] = {}
+        """The whole order from each place, where no place has more than one usable backend."""
         self.ranks = {
             place: {other: rank for rank, other in enumerate(others)}
             for place, others in settings.nearest.items()
         }
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the inner algorithm of some place is."""
+        return any(site.keyed for site in self.sites.values())
 
     def rebuild(self, backends: Sequence[Backend]) -> None:
         """Group the usable backends by place, and note for every place which groups come in which order."""
         groups: dict[str, list[Backend]] = {}
         for backend in backends:
             groups.setdefault(backend.place, []).append(backend)
-        self.sites = {
-            place: self.sites.get(place) or make(self.settings.inner, self.settings) for place in groups
-        }
+        self.sites = {place: self._site(place) for place in groups}
         for place, group in groups.items():
             self.sites[place].rebuild(group)
-        self.chains = {place: self._chain(place) for place in self.ranks}
+        chains = {place: self._chain(place) for place in self.ranks}
+        self.chains = {place: tuple(self.sites[other] for other in chain) for place, chain in chains.items()}
         self.elsewhere = tuple(self.sites.values())
+        alone = all(len(group) == 1 for group in groups.values())
+        self.lone = (
+            {place: tuple(groups[other][0] for other in chain) for place, chain in chains.items()}
+            if alone
+            else {}
+        )
 
-    def order(self, place: str) -> Iterator[Backend]:
+    def order(self, place: str, key: bytes = b"") -> Iterator[Backend]:
         """Yield the backends of the nearest place, then of the next; declared order for an unknown place."""
-        for site in self.chains.get(place, self.elsewhere):
-            yield from site.order(place)
+        lone = self.lone.get(place)
+        if lone is not None:
+            return iter(lone)
+        return self._by_site(place, key)
 
     def nearness(self, place: str, backend: Backend) -> int:
         """Rank of the backend's place as seen from `place`; unknown ones rank after all known."""
@@ -65,7 +82,21 @@ class Nearest:
         if site is not None:
             site.released(backend)
 
-    def _chain(self, place: str) -> tuple[Algorithm, ...]:
+    def why_not(self, other: Backend, chosen: Backend, key: bytes) -> Reason:
+        """Inside one place the inner algorithm says it; between two that are equally far it was the order's turn."""
+        site = self.sites.get(other.place)
+        return site.why_not(other, chosen, key) if site and other.place == chosen.place else Reason.TURN
+
+    def _by_site(self, place: str, key: bytes) -> Iterator[Backend]:
+        for site in self.chains.get(place, self.elsewhere):
+            yield from site.order(place, key)
+
+    def _site(self, place: str) -> Algorithm:
+        site = self.known.get(place)
+        if site is None:
+            site = self.known[place] = make(self.settings.inner, self.settings)
+        return site
+
+    def _chain(self, place: str) -> list[str]:
         ranks = self.ranks[place]
-        places = sorted(self.sites, key=lambda other: ranks.get(other, len(ranks)))
-        return tuple(self.sites[other] for other in places)
+        return sorted(self.sites, key=lambda other: ranks.get(other, len(ranks)))

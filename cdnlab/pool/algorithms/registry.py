@@ -1,6 +1,6 @@
 """The algorithms by name. Each file in this package registers itself; nothing else names them.
 
-To add one: a file with a class that has the four methods of `Algorithm`, decorated with
+To add one: a file with a class that has what `Algorithm` names, decorated with
 `@register("name")`, and its test. The pool imports every file of the package, so that no list of them has
 to be kept.
 """
@@ -8,7 +8,7 @@ to be kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
@@ -17,17 +17,18 @@ from cdnlab.pool.reasons import Reason
 class Algorithm(Protocol):
     """How one pool puts its usable backends in order."""
 
-    otherwise: ClassVar[Reason]
-    """Why an equally near, usable backend was not the one."""
+    @property
+    def keyed(self) -> bool:
+        """Whether the order depends on the key, among the backends that it has now; else nobody need make one."""
 
     def rebuild(self, backends: Sequence[Backend]) -> None:
         """Take the usable backends, in declared order; called whenever that set changes."""
 
-    def order(self, place: str) -> Iterator[Backend]:
+    def order(self, place: str, key: bytes = b"") -> Iterator[Backend]:
         """Yield the usable backends in order of choice for a client at `place`, each at most once.
 
-        The first costs O(1) or O(log n); what it takes to find the others is spent only when they are asked
-        for.
+        `key` names what is asked for, where the algorithm is `keyed`. The first costs O(1) or O(log n); what it takes
+        to find the others is spent only when they are asked for.
         """
 
     def nearness(self, place: str, backend: Backend) -> int:
@@ -36,18 +37,29 @@ class Algorithm(Protocol):
     def released(self, backend: Backend) -> None:
         """Learn that an exchange with this backend has ended (`backend.live` is already lower)."""
 
+    def why_not(self, other: Backend, chosen: Backend, key: bytes) -> Reason:
+        """Why `other`, usable and no farther than `chosen`, was not the one for `key`."""
+
 
 class Settings:
     """What an algorithm may need to know when it is made."""
 
-    __slots__ = ("inner", "nearest")
+    __slots__ = ("balance_factor", "inner", "nearest", "secret")
 
     def __init__(
-        self, *, nearest: Mapping[str, Sequence[str]] | None = None, inner: str = "round_robin"
+        self,
+        *,
+        nearest: Mapping[str, Sequence[str]] | None = None,
+        inner: str = "round_robin",
+        secret: bytes = b"",
+        balance_factor: float = 1.25,
     ) -> None:
-        """`nearest`: for each place, all places nearest first. `inner`: what chooses inside one place."""
+        """`nearest`: for each place, all places nearest first. `inner`: what chooses inside one place. `secret`: of the
+        hash that nodes agree on. `balance_factor`: how much more than its share in flight a backend may have."""
         self.nearest: Mapping[str, Sequence[str]] = nearest or {}
         self.inner = inner
+        self.secret = secret
+        self.balance_factor = balance_factor
 
 
 Maker = Callable[[Settings], Algorithm]

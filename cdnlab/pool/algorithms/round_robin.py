@@ -23,7 +23,7 @@ class RoundRobin:
     """Turns in proportion to weight, spread as evenly as they can be."""
 
     __slots__ = ("backends", "credits", "cycle", "length", "turn")
-    otherwise: ClassVar[Reason] = Reason.TURN
+    keyed: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         """Begin without backends; the settings hold nothing that matters here."""
@@ -43,7 +43,7 @@ class RoundRobin:
         self.cycle = list(backends) if equal else []
         self.turn = self.turn % self.length if equal and self.length else 0
 
-    def order(self, place: str) -> Iterator[Backend]:
+    def order(self, place: str, key: bytes = b"") -> Iterator[Backend]:
         """Yield whose turn it is; if asked, the following turns too; last those whose turn is far off."""
         if not self.length:
             return
@@ -65,6 +65,10 @@ class RoundRobin:
 
     def released(self, backend: Backend) -> None:
         """Load plays no part."""
+
+    def why_not(self, other: Backend, chosen: Backend, key: bytes) -> Reason:
+        """It was another one's turn."""
+        return Reason.TURN
 
     def _take(self) -> Backend:
         turn = self.turn
