@@ -212,11 +212,23 @@ class BackendSpec(Section):
 class PoolSpec(Section):
     """A set of backends with one policy: the nodes of a tier, or a list."""
 
-    algorithm: Literal["round_robin", "least_connections", "nearest"] = setting(
-        "round_robin", "How the first candidate, and the order of the rest, is chosen."
+    algorithm: Literal["round_robin", "least_connections", "nearest", "ring_hash", "bounded_load"] = setting(
+        "round_robin",
+        "How the first candidate, and the order of the rest, is chosen. `ring_hash` and `bounded_load` choose by what "
+        "is asked for, the edge's key.",
     )
-    inner: Literal["round_robin", "least_connections"] = setting(
-        "round_robin", "For `nearest`: how to choose among the backends of one place."
+    inner: Literal["round_robin", "least_connections", "ring_hash", "bounded_load"] = setting(
+        "bounded_load",
+        "For `nearest`: how to choose among the backends of one place. `bounded_load`: the edges there share the keys "
+        "between them.",
+    )
+    balance_factor: float = setting(
+        1.25,
+        "For `bounded_load`: a backend with more than this times its share in flight is passed over (HAProxy's "
+        "hash-balance-factor: 125 to 200 %).",
+        "factor",
+        ge=1.0,
+        le=100.0,
     )
     tier: Literal["lb", "edge", "origin"] | None = setting(None, "All nodes of this tier are its backends.")
     backends: tuple[BackendSpec, ...] = setting((), "Its backends, where they are not a tier.")
@@ -285,6 +297,24 @@ class EdgeSpec(Section):
     """What the edges do."""
 
     pool: str = setting("origins", "The pool they fetch from.", "pool")
+    shield: str | None = setting(
+        None,
+        "Whom they ask before the origin: an edge, a place (the edges there share the keys), or a pool. A shield asks "
+        "the origin itself, and one that does not answer is bypassed.",
+        "node, place or pool",
+    )
+    share: bool = setting(
+        True,
+        "Edges at one place share the keys between them, so that each adds memory: one that misses another's key asks "
+        "that one, once, and does not store the answer.",
+    )
+    parent_connect_timeout: Duration = setting(
+        1.0,
+        "For a connection to another edge; then whoever comes next is asked: shield, then origin.",
+        "seconds",
+        gt=0.0,
+        le=60.0,
+    )
     memory: Size = setting(
         "256MiB", "What one edge may store in memory; 0 stores nothing.", "bytes", ge=0, validate_default=True
     )
@@ -312,7 +342,8 @@ class EdgeSpec(Section):
         le=600.0,
     )
     compression: CompressionSpec = Field(
-        default_factory=CompressionSpec, description="What is sent in a content coding that the origin did not apply."
+        default_factory=CompressionSpec,
+        description="What is sent in a content coding that the origin did not apply.",
     )
 
 
