@@ -6,7 +6,7 @@ It decides nothing that a request could notice; it joins the typed topology to t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,24 @@ from cdnlab.world.distance import nearest_first, round_trip
 if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange, Handler
     from cdnlab.node.node import Node
-    from cdnlab.plan.topology import Topology
+    from cdnlab.plan.topology import BackendSpec, Topology
 
 
-def make_pool(topology: Topology, name: str) -> Pool:
-    """The pool `name` with its backends, algorithm and order of places."""
+def make_pool(topology: Topology, name: str, secret: bytes = b"") -> Pool:
+    """The pool `name` with its backends, algorithm and order of places; `secret` is that of the hash nodes agree on."""
     spec = topology.pool(name)
-    backends = [
+    settings = Settings(
+        nearest=places_by_distance(topology),
+        inner=spec.inner,
+        secret=secret,
+        balance_factor=spec.balance_factor,
+    )
+    return Pool(name, make_backends(topology, topology.backends(name)), spec.algorithm, settings)
+
+
+def make_backends(topology: Topology, specs: Iterable[BackendSpec]) -> list[Backend]:
+    """Backends of which nothing is known yet."""
+    return [
         Backend(
             each.name,
             each.address,
@@ -45,11 +56,8 @@ def make_pool(topology: Topology, name: str) -> Pool:
             server_name=each.server_name,
             ours=topology.ours(each),
         )
-        for each in topology.backends(name)
+        for each in specs
     ]
-    return Pool(
-        name, backends, spec.algorithm, Settings(nearest=places_by_distance(topology), inner=spec.inner)
-    )
 
 
 def places_by_distance(topology: Topology) -> dict[str, list[str]]:
@@ -97,9 +105,11 @@ def make_connector(node: Node, loop: asyncio.AbstractEventLoop, sweep: Sweep) ->
     )
 
 
-def make_forwarders(topology: Topology, names: set[str], connector: Connector) -> dict[str, Forwarder]:
-    """A forwarder for each pool named."""
-    return {name: Forwarder(make_pool(topology, name), connector) for name in sorted(names)}
+def make_forwarders(
+    topology: Topology, names: set[str], connector: Connector, secret: bytes = b""
+) -> dict[str, Forwarder]:
+    """A forwarder for each pool named; `secret` is that of the hash nodes agree on."""
+    return {name: Forwarder(make_pool(topology, name, secret), connector) for name in sorted(names)}
 
 
 def own_address(node: Node) -> str | None:

@@ -18,6 +18,7 @@ SHORTEST = 16  # bytes; what we still take from a file somebody else wrote
 ADMIN_TOKEN = "admin_token"
 EXPLAIN_KEY = "explain_key"
 HELLO_KEY = "hello_key"
+HASH_KEY = "hash_key"
 COOKIE_KEY = "cookie_key."  # followed by the key's id, which the cookie names
 FIRST_COOKIE_KEY = "1"
 
@@ -35,6 +36,7 @@ class Secrets:
     admin_token: str = field(default_factory=lambda: randomness.token_hex(SIZE))
     explain_key: bytes = field(default_factory=lambda: randomness.token_bytes(SIZE))
     hello_key: bytes = field(default_factory=lambda: randomness.token_bytes(SIZE))
+    hash_key: bytes = field(default_factory=lambda: randomness.token_bytes(SIZE))
     cookie_keys: dict[str, bytes] = field(
         default_factory=lambda: {FIRST_COOKIE_KEY: randomness.token_bytes(SIZE)}
     )
@@ -45,7 +47,7 @@ def make(directory: Path) -> Secrets:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
-        for name in (ADMIN_TOKEN, EXPLAIN_KEY, HELLO_KEY, COOKIE_KEY + FIRST_COOKIE_KEY):
+        for name in (ADMIN_TOKEN, EXPLAIN_KEY, HELLO_KEY, HASH_KEY, COOKIE_KEY + FIRST_COOKIE_KEY):
             _write(directory / name, randomness.token_hex(SIZE))
     except OSError as error:
         raise SecretsError(
@@ -64,6 +66,7 @@ def load(directory: Path) -> Secrets:
         admin_token=_read(directory / ADMIN_TOKEN).hex(),
         explain_key=_read(directory / EXPLAIN_KEY),
         hello_key=_read(directory / HELLO_KEY),
+        hash_key=_read(directory / HASH_KEY),
         cookie_keys={path.name.removeprefix(COOKIE_KEY): _read(path) for path in cookies},
     )
 

@@ -6,7 +6,7 @@ Decides on a topology whose values are each valid. Must not know files: load.py 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cdnlab.plan.errors import PlanError, did_you_mean, nearest
@@ -24,7 +24,7 @@ _PLACE = re.compile(r"[a-z][a-z0-9]{1,15}")
 
 def check(topology: Topology) -> None:
     """Raise PlanError for the first disagreement, with the further ones in `more`."""
-    rules = (_default_place, _places, _prefixes, _nodes, _addresses, _pools, _routes, _timing)
+    rules = (_default_place, _places, _prefixes, _nodes, _addresses, _pools, _routes, _shield, _timing)
     problems = [problem for rule in rules for problem in rule(topology)]
     if problems:
         first, *more = problems
@@ -161,6 +161,31 @@ def _routes(topology: Topology) -> Iterator[PlanError]:
         yield PlanError("the balancers have no route", "routes", "give one, or name the edges' pool `edges`")
     if topology.tier("edge"):
         yield from _known_pool(topology, topology.edge.pool, "edge.pool")
+
+
+def _shield(topology: Topology) -> Iterator[PlanError]:
+    """A node, a pool or a place, and only one of them; somebody who can be asked, and not the origins themselves."""
+    name, where = topology.edge.shield, "edge.shield"
+    if name is None:
+        return
+    places = {code for node in topology.nodes.values() if node.tier == "edge" and (code := node.place)}
+    kinds: dict[str, Container[str]] = {
+        "node": topology.nodes,
+        "pool": topology.pools,
+        "place with edges": places,
+    }
+    meant = [kind for kind, names in kinds.items() if name in names]
+    if len(meant) > 1:
+        yield PlanError(f'"{name}" is a {meant[0]} and a {meant[1]}', where, "rename one of them")
+    elif not meant and (name in PLACES or name in topology.places):
+        yield PlanError(f'no edge stands at "{name}"', where, "name a place with an edge, a node or a pool")
+    elif not meant:
+        known = (*topology.tier("edge"), *topology.pools, *sorted(places))
+        yield PlanError(f'"{name}" is no edge, pool or place with edges', where, did_you_mean(name, known))
+    elif name in topology.nodes and topology.nodes[name].tier != "edge":
+        yield PlanError(f"{name} is no edge", where, "name an edge, or a pool of other caches")
+    elif name == topology.edge.pool:
+        yield PlanError("the edges fetch from this pool already", where, "leave it out")
 
 
 def _known_pool(topology: Topology, name: str, where: str) -> Iterator[PlanError]:

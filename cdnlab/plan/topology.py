@@ -181,11 +181,38 @@ class Topology(Section):
 
     def ours(self, backend: BackendSpec) -> bool:
         """Whether a backend is one of this topology's own nodes, wherever it is listed."""
-        return (backend.address, backend.port) in self._data_addresses
+        return any(self.reaches(backend, name) for name in self.nodes)
 
-    @cached_property
-    def _data_addresses(self) -> frozenset[tuple[str, int]]:
-        return frozenset(self.data_address(name) for name in self.nodes)
+    def reaches(self, backend: BackendSpec, node: str) -> bool:
+        """Whether a backend is this node, at whichever of its addresses."""
+        spec, port = self.node(node), self.data_address(node)[1]
+        return backend.port == port and backend.address in (spec.address, *spec.addresses)
+
+    def edges_at(self, place: str | None) -> tuple[str, ...]:
+        """The edges that stand at a place, in the topology's order."""
+        return tuple(name for name in self.tier("edge") if self.nodes[name].place == place)
+
+    def shields(self) -> tuple[BackendSpec, ...]:
+        """Whom the edges ask before the origin: a node, a pool's backends, or the edges at a place; () for nobody."""
+        name = self.edge.shield
+        if name is None:
+            return ()
+        if name in self.nodes:
+            return (self._backend(name),)
+        return self.backends(name) if name in self.pools else tuple(map(self._backend, self.edges_at(name)))
+
+    def is_shield(self, node: str) -> bool:
+        """Whether a node is one of them, by whichever of its addresses."""
+        return any(self.reaches(spec, node) for spec in self.shields())
+
+    def shares_with(self, node: str) -> tuple[BackendSpec, ...]:
+        """The edges between which the keys are shared at the place of edge `node`, itself included.
+
+        Shields share among shields, and others among others: a shield that asked one of those would be asked back.
+        """
+        names = self.edges_at(self.node(node).place) if self.edge.share else (node,)
+        mine = self.is_shield(node)
+        return tuple(self._backend(name) for name in names if self.is_shield(name) is mine)
 
     def balancer_routes(self) -> tuple[RouteSpec, ...]:
         """The routes as written, or the one that stands for them: any host, any path, to the pool `edges`."""

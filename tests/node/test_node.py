@@ -60,7 +60,7 @@ def test_secrets_are_made_once_and_only_for_us(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
     assert (directory / ADMIN_TOKEN).read_text().strip() == made.admin_token
     assert list(made.cookie_keys) == ["1"]
-    assert len({made.explain_key, made.hello_key, *made.cookie_keys.values()}) == 3
+    assert len({made.explain_key, made.hello_key, made.hash_key, *made.cookie_keys.values()}) == 4
 
 
 def test_secrets_are_not_shown() -> None:
