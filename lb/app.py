@@ -76,6 +76,7 @@ class Balancer:
             self.tallies,
             node.ring,
             topology.trusted_peers(node.name),
+            node.secrets.explain_key,
         )
         self.probers = [make_prober(node, forwarder.pool) for forwarder in self.forwarders.values()]
         for prober in self.probers:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, cast
 from cdnlab.forward.answers import own_answer
 from cdnlab.forward.client import client_address, forwarded_for, place_of
 from cdnlab.forward.exchange import Failure, Forward, Forwarder, OutRequest
-from cdnlab.forward.explain import HOP_FIELD, Hop, hop_member
+from cdnlab.forward.explain import HOP_FIELD, Hop, hop_member, mark_anew
+from cdnlab.forward.key import HostRules, key_rules
 from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS, Tallies, Tally
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from cdnlab.node.log import Ring
     from cdnlab.plan.topology import Topology
     from cdnlab.wire.fields import Field
-    from cdnlab.wire.request import RequestBlock
+    from cdnlab.wire.request import RequestBlock, RequestLine
     from cdnlab.wire.response import ResponseBlock
     from lb.routes import Routes
 
@@ -63,6 +64,7 @@ class Standing:
         "place_line",
         "request_id",
         "rest",
+        "rules",
         "tallies",
         "traceparent",
         "volatile",
@@ -75,6 +77,7 @@ class Standing:
         self.place_line = b"Cdnlab-Place: %b\r\n" % place.encode()
         self.peer_line = b"X-Forwarded-For: %b\r\n" % peer.encode()
         self.lines = self.peer_line + self.place_line
+        self.rules: HostRules | None = None
         self.block: RequestBlock | None = None
         """The block for which `rest` holds; None: for this one request only."""
         self.volatile: tuple[Field, ...] | None = None
@@ -96,7 +99,9 @@ class HttpProxy:
         tallies: Tallies,
         ring: Ring,
         trusted: frozenset[str],
+        explain_key: bytes = b"",
     ) -> None:
+        """`explain_key` signs the marks of requests for whose route another target is sent on."""
         self.name = name
         self.routes = routes
         self.forwarders = forwarders
@@ -104,6 +109,8 @@ class HttpProxy:
         self.tallies = tallies
         self.ring = ring
         self.trusted = trusted
+        self._explain_key = explain_key
+        self._rules = key_rules(topology.routes)
         self.ids = Ids()
         self._wall_offset = 0.0
         self._offset_until = 0.0
@@ -189,6 +196,8 @@ class HttpProxy:
         if plan.claims.chosen or exchange.trusted:
             place = place_of(plan.claims, place, exchange.trusted)
         standing = exchange.tag = Standing(exchange.peer, place, self.tallies.of(place), forwarder)
+        if self._rules is not None:
+            standing.rules = self._rules.host(plan.claims.host)
         lines = standing.lines if plan.ours else standing.peer_line
         for name, value in volatile:
             if name == b"x-request-id":
@@ -201,15 +210,23 @@ class HttpProxy:
                 lines = b"X-Forwarded-For: %b\r\n" % forwarded_for(exchange.peer, True, volatile)
                 if plan.ours:
                     lines += standing.place_line
-        mark = _mark_line(volatile) if exchange.explain and plan.ours else b""
+        mark = self._mark_line(exchange, standing.rules) if exchange.explain and plan.ours else b""
         standing.rest = b"".join((plan.middle, plan.chain, lines, volatile_lines(volatile), mark))
         return standing
 
+    def _mark_line(self, exchange: Exchange, rules: HostRules | None) -> bytes:
+        line, marks = exchange.line, [value for name, value in exchange.volatile if name == b"cdnlab-explain"]
+        target = line.target.canonical if rules is None else rules.target(line.target.canonical)
+        if target != line.target.canonical:
+            marks = [mark_anew(self._explain_key, marks[0], line.method, target)]
+        return b"".join([b"Cdnlab-Explain: %b\r\n" % value for value in marks])
+
     def _send(self, exchange: Exchange, standing: Standing) -> None:
         line, ids = exchange.line, self.ids
+        start = line.start if standing.rules is None else _ruled(line, standing.rules)
         request_id = standing.request_id or ids.request_id()
         head = b"%b%bX-Request-Id: %b\r\ntraceparent: %b\r\n\r\n" % (
-            line.start,
+            start,
             standing.rest,
             request_id,
             standing.traceparent or ids.traceparent(),
@@ -284,10 +301,10 @@ class HttpProxy:
         )
 
 
-def _mark_line(volatile: tuple[Field, ...]) -> bytes:
-    return b"".join(
-        b"Cdnlab-Explain: %b\r\n" % value for name, value in volatile if name == b"cdnlab-explain"
-    )
+def _ruled(line: RequestLine, rules: HostRules) -> bytes:
+    """The request line with what the route's rule leaves of the target: what an edge keys on, and any server gets."""
+    target = rules.target(line.target.canonical)
+    return line.start if target == line.target.canonical else line.method + b" " + target + b" HTTP/1.1\r\n"
 
 
 class Proxied:
