@@ -341,6 +341,19 @@ class EdgeSpec(Section):
         gt=0.0,
         le=600.0,
     )
+    purge_lag_max: Duration = setting(
+        2.0,
+        "How old an edge's word may be that it has applied every purge. An edge that was frozen for longer revalidates "
+        "what it holds until the store has confirmed it, and is not ready meanwhile.",
+        "seconds",
+        ge=0.2,
+        le=60.0,
+    )
+    purge_when_blind: Literal["serve", "revalidate"] = setting(
+        "serve",
+        "What an edge does while the store is away: `serve` what is fresh, at the risk that it was purged elsewhere, "
+        "or `revalidate` it first. Purges posted to the edge itself apply in both.",
+    )
     compression: CompressionSpec = Field(
         default_factory=CompressionSpec,
         description="What is sent in a content coding that the origin did not apply.",
