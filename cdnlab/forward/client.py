@@ -1,8 +1,9 @@
 """Who the client is, and where it stands: the one place that reads the fields that claim it.
 
 A claim counts only from whom it may come. `Cdnlab-Place` is a balancer's word to an edge and counts from trusted
-peers; `Cdnlab-From` and the host `<place>.localhost` are a person's wish and count where the topology lets clients
-choose. X-Forwarded-For counts from trusted peers, read from the right up to the first address that is not trusted.
+peers, as does `Cdnlab-Sibling`, one edge's word to another; `Cdnlab-From` and the host `<place>.localhost` are a
+person's wish and count where the topology lets clients choose. X-Forwarded-For counts from trusted peers, read from the
+right up to the first address that is not trusted.
 Must not know sockets or routes.
 """
 
@@ -14,6 +15,7 @@ from cdnlab.wire.fields import Field
 
 PLACE_FIELD = b"cdnlab-place"
 FROM_FIELD = b"cdnlab-from"
+SIBLING_FIELD = b"cdnlab-sibling"
 
 #: Inputs that change what an origin answers but stand in no cache key (the classic ways to poison one): they are
 #: removed when they come from a client. X-Forwarded-For, -Proto and -Host are written anew instead.
@@ -25,7 +27,7 @@ UNKEYED: frozenset[bytes] = frozenset(
 )
 
 #: Our own fields: dropped from whoever may not send them, and never passed to origins that are not ours.
-OWN: frozenset[bytes] = frozenset((PLACE_FIELD, FROM_FIELD, b"cdnlab-explain", b"cdnlab-hop"))
+OWN: frozenset[bytes] = frozenset((PLACE_FIELD, FROM_FIELD, SIBLING_FIELD, b"cdnlab-explain", b"cdnlab-hop"))
 
 
 class Claims:

@@ -63,15 +63,28 @@ class OutRequest:
 class Failure:
     """Why there is no (whole) response. `status` is what a gateway answers (RFC 9110 §15.6.3 to §15.6.5)."""
 
-    __slots__ = ("backend", "detail", "reason", "status")
+    __slots__ = ("again", "backend", "detail", "reason", "status", "upload")
 
-    def __init__(self, status: int, reason: Reason, backend: str, detail: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: Reason,
+        backend: str,
+        detail: str,
+        again: bool = False,
+        upload: Upload | None = None,
+    ) -> None:
         self.status = status
         self.reason = reason
         self.backend = backend
         """The last backend tried, "" if none was."""
         self.detail = detail
         """For the operator's log; may name addresses, so it is never sent to a client."""
+        self.again = again
+        """The request may be sent to another pool: nothing of it can have had an effect that a second one would
+        repeat, and its body can be had again."""
+        self.upload = upload
+        """That body. Whoever sends it on takes it out of here, while the sink is told of the failure."""
 
 
 class ForwardSink(Protocol):
@@ -125,11 +138,27 @@ class Forwarder:
         self.retry_refused = 0
 
     def start(
-        self, request: OutRequest, sink: ForwardSink, exchange: Exchange | None = None, explain: bool = False
+        self,
+        request: OutRequest,
+        sink: ForwardSink,
+        exchange: Exchange | None = None,
+        explain: bool = False,
+        *,
+        key: bytes = b"",
+        only: Backend | None = None,
+        upload: Upload | None = None,
     ) -> Forward:
-        """Begin. `exchange` is where the request's body comes from. With an idle connection at hand the head has been
-        written when this returns; otherwise a task connects."""
-        forward = Forward(self, request, sink, exchange if request.body else None, explain, now())
+        """Begin. `exchange` is where the request's body comes from; `upload` what another pool's failure left of it.
+        `key`: what is asked for, where the pool is keyed. `only`: the one backend that may be asked. With an idle
+        connection at hand the head has been written when this returns; otherwise a task connects."""
+        source = exchange if request.body and upload is None else None
+        forward = Forward(self, request, sink, source, explain, now())
+        if upload is not None:
+            forward.adopt(upload)
+        if only is not None:
+            forward.aim_at(only, key)
+        elif key and self.pool.keyed:
+            forward.aim(key)
         forward.begin()
         return forward
 
@@ -147,6 +176,7 @@ class Forward:
         "backend",
         "head_at",
         "headed",
+        "key",
         "owner",
         "passed",
         "request",
@@ -172,6 +202,7 @@ class Forward:
         self.head_at = 0.0
         self.attempts = 0
         self.headed = False
+        self.key = b""
         self.backend: Backend | None = None
         self.upstream: Upstream | None = None
         self.passed: list[tuple[str, Reason]] | None = [] if explain else None
@@ -191,6 +222,21 @@ class Forward:
             )
 
     # -- attempts -------------------------------------------------------------------------------------------------
+
+    def aim(self, key: bytes) -> None:
+        """Choose by `key`: before `begin`, and only where the pool is keyed."""
+        self.key = key
+        self._candidates = self.owner.pool.candidates(self.request.place, self.passed, key)
+
+    def aim_at(self, backend: Backend, key: bytes) -> None:
+        """Ask this backend and no other, since `key` is its own: before `begin`."""
+        self.key = key
+        self._candidates = iter((backend,))
+
+    def adopt(self, upload: Upload) -> None:
+        """Send the body that another pool was to have: before `begin`."""
+        self.upload = upload
+        upload.hand_over(self.sink.forward_interim, self.cancel)
 
     def begin(self) -> None:
         """Send to the first candidate."""
@@ -267,14 +313,16 @@ class Forward:
         """What the operator should know of the newest failure; unset, and so free of cost, until there is one."""
         owner = self.owner
         instant = now()
-        why_not = self._why_no_retry(sent, instant)
+        never = self._never_again(sent)
+        why_not = never or self._not_here(instant)
         if why_not is None:
             owner.retries[reason] += 1
             self._next(instant)
             return
-        self._fail(reason, name, f"{detail}; {why_not}")
+        self._fail(reason, name, f"{detail}; {why_not}", again=never is None)
 
-    def _why_no_retry(self, sent: bool, instant: float) -> str | None:
+    def _never_again(self, sent: bool) -> str | None:
+        """Why the request may not be sent a second time, to whomever."""
         if self._over:
             return "nobody waits for it any more"
         if sent and not self.request.idempotent:
@@ -283,6 +331,10 @@ class Forward:
             return (
                 f"not sent again: the body is larger than the replay buffer ({self.owner.replay_bytes} bytes)"
             )
+        return None
+
+    def _not_here(self, instant: float) -> str | None:
+        """Why this pool gets no further attempt."""
         if self.attempts > self.owner.max_retries:
             return f"given up after {self.attempts} attempts"
         if not self.owner.budget.allow(instant):
@@ -295,16 +347,33 @@ class Forward:
         if self.attempts and self.passed:
             # of those that were asked: an explained request has the others in the list, too
             name, reason = next(each for each in reversed(self.passed) if each[1] in ASKED)
-            self._fail(reason, name, f"{self._detail}; no other backend is left")
+            self._fail(reason, name, f"{self._detail}; no other backend is left", again=True)
         else:
-            self._fail(Reason.NO_BACKEND, "", "no backend of the pool is usable")
+            self._fail(Reason.NO_BACKEND, "", "no backend of the pool is usable", again=True)
 
-    def _fail(self, reason: Reason, name: str, detail: str) -> None:
+    def _fail(self, reason: Reason, name: str, detail: str, *, again: bool) -> None:
         if self._over:
             return
-        self._end()
+        upload, self.upload = self.upload, None
+        self._over = True
         status = 503 if reason is Reason.NO_BACKEND else 504 if reason is Reason.TIMED_OUT else 502
-        self.sink.forward_failed(Failure(status, reason, name, detail))
+        failure = Failure(status, reason, name, detail, again, upload)
+        self.sink.forward_failed(failure)
+        if failure.upload is not None:
+            failure.upload.end()
+
+    def give_up(self, reason: Reason, detail: str) -> None:
+        """Take the attempt for failed, if no head has come: its backend is known to be down, and would be waited for
+        until the response's time is over."""
+        if self._over or self.headed or self.backend is None:
+            return
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        elif self.upstream is not None:
+            self.upstream.abort()
+        self._drop_backend(failed=True)
+        self._retry_or_fail(reason, detail, sent=task is None)
 
     def _end(self) -> None:
         self._over = True

@@ -87,6 +87,11 @@ class Upload:
         if self.started and not self.done:
             self.exchange.pause_body()
 
+    def hand_over(self, interim: Callable[[bytes], None], when_failed: Callable[[str], None]) -> None:
+        """Another exchange with an upstream has the body from here on: another pool is asked."""
+        self._interim = interim
+        self._when_failed = when_failed
+
     def told_to_continue(self, raw: bytes) -> None:
         """The backend sent 100: pass it on and start, if the client waits for it."""
         if self._expect and not self.started:

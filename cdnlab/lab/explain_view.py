@@ -25,6 +25,7 @@ WHY: dict[str, str] = {
     Reason.FARTHER: ", the nearest usable one",
     Reason.BUSIER: ", the least busy one",
     Reason.TURN: ", whose turn it was",
+    Reason.NOT_OWNER: ", whose key it is",
 }
 
 
@@ -32,7 +33,12 @@ FORWARDED = "forwarded"
 """The result of every balancer whose request went well: not worth a line."""
 
 #: How the candidates that came after the chosen one are introduced.
-AFTER: dict[str, str] = {Reason.FARTHER: "next nearest", Reason.BUSIER: "busier", Reason.TURN: "next in turn"}
+AFTER: dict[str, str] = {
+    Reason.FARTHER: "next nearest",
+    Reason.BUSIER: "busier",
+    Reason.TURN: "next in turn",
+    Reason.NOT_OWNER: "next for the key",
+}
 
 SENTENCES: dict[str, str] = {reason: reason.sentence for reason in Reason}
 
