@@ -5,6 +5,9 @@ Brings freshness.py and storable.py together for one moment of arrival. Knows no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from cdnlab.wire.dates import format_date, parse_date
 from cdnlab.wire.fields import Field
 from edge import freshness
@@ -15,17 +18,18 @@ from edge.storable import NotStored, refusal
 
 
 class Asked:
-    """What the decision needs to know of the request: when it was sent, and what it bore."""
+    """What the decision needs to know of the request: when it was sent, what it was, and what it bore."""
 
-    __slots__ = ("asked_at", "authorized", "control", "cookie")
+    __slots__ = ("asked_at", "authorized", "control", "method", "target")
 
     def __init__(
-        self, asked_at: float, control: RequestControl | None, authorized: bool, cookie: bool
+        self, asked_at: float, method: bytes, target: bytes, control: RequestControl | None, authorized: bool
     ) -> None:
         self.asked_at = asked_at
+        self.method = method
+        self.target = target
         self.control = control
         self.authorized = authorized
-        self.cookie = cookie
 
 
 class Admission:
@@ -44,11 +48,13 @@ class Admission:
         object_max: int,
         now: float,
         wall: float,
+        negative: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
+        """`negative`: seconds by status, for responses that say nothing about their freshness."""
         age, date = _age_and_date(volatile)
         seconds = parse_date(date, wall) if date is not None else None
         self.age = freshness.age_value(age) if age is not None else None
-        if seconds is None or date is None:  # RFC 9110 §6.6.1: a recipient with a clock adds it
+        if date is None or seconds is None:  # RFC 9110 §6.6.1: a recipient with a clock adds it
             self.date_value = int(wall)
             self.date = format_date(self.date_value)
         else:
@@ -61,11 +67,13 @@ class Admission:
             date=self.date_value,
             expires=facts.expires,
             last_modified=facts.last_modified,
-            heuristic=not asked.cookie and not facts.pragma,
             wall=wall,
+            negative=negative.get(facts.status),
         )
         self.reason: NotStored | None = refusal(
             facts,
+            method=asked.method,
+            target=asked.target,
             control=asked.control,
             authorized=asked.authorized,
             lifetime=self.lifetime,

@@ -6,6 +6,8 @@ without the blank line. Pure.
 
 from __future__ import annotations
 
+from typing import Any
+
 from cdnlab.forward.trail import Trail
 from cdnlab.wire.fields import Field
 from cdnlab.wire.response import ResponseBlock
@@ -13,6 +15,7 @@ from edge import cache_status
 from edge.admission import Admission
 from edge.conditional import updated
 from edge.object import StoredObject
+from edge.partial import Partial, Parts
 from edge.response import ResponseFacts
 
 _ABOUT_THE_BODY = frozenset(
@@ -58,33 +61,70 @@ def stored(
     *,
     key: bytes,
     variant: bytes | None,
+    mark: object,
 ) -> StoredObject:
-    """The object that a complete response becomes."""
+    """The object that a complete response becomes; `mark` is the purge position at which its fetch began."""
     size = b"" if facts.status == 204 else b"Content-Length: %d\r\n" % len(body)
-    start = b"".join(
-        (
-            facts.start,
-            facts.lines,
-            b"Date: %b\r\n" % admission.date,
-            size,
-            trail.response_line(facts.index, facts.version),
-        )
-    )
     return StoredObject(
-        key=key,
-        variant=variant,
         status=facts.status,
-        start=start,
-        chain=cache_status.chain(facts.cache_status),
+        start=facts.start + stored_lines(facts, admission, trail) + size,
         body=body,
-        born=admission.born,
-        fresh_until=admission.born + admission.lifetime,
-        date=admission.date_value,
-        etag=facts.etag,
-        last_modified=facts.last_modified,
-        open=facts.control.opens_authorized,
-        source=admission.source,
+        **_terms(facts, admission, key, variant, mark),
     )
+
+
+def stored_lines(facts: ResponseFacts, admission: Admission, trail: Trail) -> bytes:
+    """The field lines that are kept of a response, without its framing."""
+    return b"".join(
+        (facts.kept, b"Date: %b\r\n" % admission.date, trail.response_line(facts.index, facts.version))
+    )
+
+
+def _terms(
+    facts: ResponseFacts, admission: Admission, key: bytes, variant: bytes | None, mark: object
+) -> dict[str, Any]:
+    return {
+        "key": key,
+        "variant": variant,
+        "chain": cache_status.chain(facts.cache_status),
+        "born": admission.born,
+        "fresh_until": admission.born + admission.lifetime,
+        "control": facts.control,
+        "source": admission.source,
+        "open": facts.control.opens_authorized,
+        "tags": facts.tags,
+        "groups": facts.groups,
+        "mark": mark,
+    }
+
+
+def part(
+    facts: ResponseFacts,
+    admission: Admission,
+    parts: Parts,
+    trail: Trail,
+    *,
+    key: bytes,
+    variant: bytes | None,
+    mark: object,
+) -> StoredObject:
+    """The object that the parts of a representation become, whose newest came in a 206 with this head: a Partial, or
+    a whole response once nothing is missing (RFC 9110 §15.3.7.3)."""
+    lines = [
+        line
+        for line in stored_lines(facts, admission, trail).split(b"\r\n")[:-1]
+        if _name(line) not in _OF_A_206
+    ]
+    start = b"HTTP/1.1 200 OK\r\n" + b"".join([line + b"\r\n" for line in lines])
+    terms = _terms(facts, admission, key, variant, mark)
+    whole = parts.whole()
+    if whole is not None:
+        size = b"Content-Length: %d\r\n" % len(whole)
+        return StoredObject(status=200, start=start + size, body=whole, **terms)
+    return Partial(start=start, parts=parts, **terms)
+
+
+_OF_A_206 = frozenset({b"content-range", b"content-length"})
 
 
 def from_store(old: StoredObject, now: float, status_line: bytes) -> bytes:
@@ -100,7 +140,7 @@ def not_modified(head: bytes) -> bytes:
 
 def partial(head: bytes, start: int, end: int, size: int) -> bytes:
     """The 206 that bears the bytes from `start` to before `end` of a 200 with this head (RFC 9110 §15.3.7)."""
-    kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) != b"content-length"]
+    kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) not in _OF_A_206]
     return b"HTTP/1.1 206 Partial Content\r\n%bContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n" % (
         b"".join([line + b"\r\n" for line in kept]), start, end - 1, size, end - start,
     )  # fmt: skip
@@ -110,7 +150,7 @@ def merged(old: StoredObject, facts: ResponseFacts) -> ResponseFacts:
     """What the stored response's head says once a 304 has refreshed it (RFC 9111 §3.2)."""
     lines = [line for line in old.start.split(b"\r\n") if line]
     kept = [pair for line in lines[1:] if (pair := (_name(line), line))[0] not in _WRITTEN_HERE]
-    news = [(_name(line), line) for line in facts.lines.split(b"\r\n") if line]
+    news = [(_name(line), line) for line in facts.kept.split(b"\r\n") if line]
     fields: list[Field] = updated(kept, news)
     for name, value in ((b"Via", facts.via), (b"Cache-Status", facts.cache_status)):
         if value is not None:

@@ -3,7 +3,8 @@
 Decides which of the few ways a request goes, by asking the policy files; acts through exchanges and fetches.
 
     a fresh object, nothing asked of the cache   answered at once: `handle`, written out for speed
-    GET and HEAD otherwise                       `lookup`: the store, a 304, a part, a fetch that others share
+    GET and HEAD otherwise                       `lookup`: the store, a 304, a part, a stale one, a fetch that others
+                                                 share
     what never comes from the store              `_pass`: unsafe methods, bodies, upgrades, If-Match
     what this node does not serve                `_refuse`: CONNECT, TRACE, loops
 """
@@ -22,15 +23,18 @@ from cdnlab.wire.request import VOLATILE
 from edge import cache_status, conditional
 from edge.cache_status import Fwd
 from edge.collapse import Flights
+from edge.decision import NotReused, Stale, judge
 from edge.fetch import Fetch
-from edge.freshness import Verdict, judge
 from edge.invalidation import named_keys
 from edge.object import StoredObject, Variants
 from edge.outgoing import max_forwards, request_head
+from edge.partial import Partial
+from edge.purging import NoPurges, Purges, Verdict
 from edge.reader import Reader
 from edge.replies import Replies
 from edge.request import RequestFacts
 from edge.results import POSITION, Result
+from edge.routing import Way
 from edge.settings import Settings
 from edge.storable import NotStored
 from edge.storage_memory import SHARDS, MemoryStorage
@@ -54,8 +58,9 @@ class Cache:
     """The handler of an edge's listeners."""
 
     __slots__ = (
-        "_by_place", "_member", "_other", "_shards", "fetched_bytes", "fetches", "flights", "forwarder", "not_stored",
-        "ours", "replies", "ring", "settings", "storage", "tallies", "trail",
+        "_by_place", "_member", "_other", "_shards", "_touch", "fetched_bytes", "fetches", "flights", "forwarder",
+        "in_background", "not_reused", "not_stored", "ours", "purges", "replies", "ring", "settings", "storage",
+        "tallies", "trail",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +72,9 @@ class Cache:
         trail: Trail,
         tallies: Tallies,
         ring: Ring,
+        purges: Purges | None = None,
     ) -> None:
+        self.purges: Purges = purges or NoPurges()
         self.settings = settings
         self.storage = storage
         self.flights = flights
@@ -82,8 +89,13 @@ class Cache:
         self.fetched_bytes = 0
         """Body bytes that came from the origin, whatever became of them."""
         self.not_stored: dict[NotStored, int] = dict.fromkeys(NotStored, 0)
+        self.not_reused: dict[NotReused, int] = dict.fromkeys(NotReused, 0)
+        """Requests for which the origin was asked, by why what is stored did not do."""
+        self.in_background = 0
+        """Fetches under way that renew what is stored, and for which nobody waits."""
         self._member = cache_status.name(trail.node)
         self._shards = storage.shards
+        self._touch = storage.touched.append
         self._by_place = tallies.by_place
         self._other = tallies.of("")
         self.replies = Replies(settings, trail, tallies, ring)
@@ -92,6 +104,7 @@ class Cache:
         """A few times a second: waiters that have waited too long, and what the calendar says of the clock."""
         instant = now()
         self.replies.wall_offset = wall() - instant
+        self.storage.flush()
         for flight in self.flights:
             flight.release_overdue(instant)
 
@@ -99,8 +112,7 @@ class Cache:
 
     def handle(self, x: Exchange) -> None:
         """A request head is complete. A fresh hit is answered here, without a call that can be spared: an object's
-        head stays true for up to a second, and the first hit after that renews it and tells the eviction policy,
-        which is often enough for it."""
+        head stays true for up to a second, and the first hit after that renews it."""
         line = x.line
         facts: RequestFacts | None = x.block.derived  # type: ignore[assignment]
         if facts is None or line.target.authority is not None:
@@ -114,7 +126,7 @@ class Cache:
             found = _variant(entry, x, facts) if isinstance(entry, Variants) else entry
             if found is not None:
                 started = x.started
-                if started < found.head_until or (
+                if (started < found.head_until and found.checked == self.purges.position) or (
                     started < found.fresh_until and self._renew(found, started)
                 ):
                     volatile = x.volatile
@@ -124,8 +136,13 @@ class Cache:
         self._slow(x, facts)
 
     def _renew(self, found: StoredObject, instant: float) -> bool:
-        found.renew_head(instant, self._member)
-        self.storage.touch(found)
+        """Make an object's head anew, if nothing but its freshness had to be asked."""
+        purges = self.purges
+        if found.status == 206 or found.soft or instant >= purges.confirmed_until:
+            return False
+        if found.checked != purges.position and purges.judge(found) is not Verdict.KEEP:
+            return False
+        found.renew_head(instant, self._member, purges.confirmed_until)
         return True
 
     def _hit(
@@ -142,6 +159,7 @@ class Cache:
                 peer = client_address(peer, True, value, self.settings.trusted)
         body = found.body
         size = len(body) if line.method == b"GET" else 0
+        self._touch(found)
         x.answer(status, found.head, body)
         seconds = now() - started
         tally = (self._by_place.get(place) or self._other)[_HIT]
@@ -183,9 +201,10 @@ class Cache:
             self.replies.record(reader, 204, Result.REFUSED, "max-forwards", "")
         else:
             got = method in (b"GET", b"HEAD")
-            self._pass(
-                x, facts, Fwd.BYPASS if got else Fwd.METHOD, (got and facts.bypass) or NotStored.METHOD
-            )
+            reason = (got and facts.bypass) or NotStored.METHOD
+            reader = self._reader(x, facts, Fwd.BYPASS if got else Fwd.METHOD, Result.PASS)
+            # an answer to POST may say that it is one to GET as well: its head decides
+            self._pass(reader, None if method == b"POST" else reason, None)
 
     def _reader(self, x: Exchange, facts: RequestFacts, fwd: Fwd, result: Result) -> Reader:
         prefix = facts.peer_prefix if x.trusted else facts.prefix
@@ -193,31 +212,66 @@ class Cache:
 
     def lookup(self, x: Exchange, facts: RequestFacts, alone: bool = False) -> None:
         """Answer a GET or HEAD from the store, or get it; `alone` without waiting for another's fetch."""
-        key = (facts.peer_prefix if x.trusted else facts.prefix) + x.line.target.canonical
-        control, instant = facts.control, now()
+        reader = self._reader(x, facts, Fwd.BYPASS, Result.HIT)
+        control, instant, key = facts.control, now(), reader.key
         entry = self.storage.find(key)
-        found = self.storage.select(key, x.field)
-        fwd = Fwd.URI_MISS if entry is None else Fwd.VARY_MISS
-        authorized = _authorized(x.volatile)
-        if found is not None and authorized and not found.open:
-            found, fwd = None, Fwd.REQUEST
-        if found is not None:
-            verdict = judge(found.born, found.fresh_until, control, instant)
-            if verdict is Verdict.FRESH:
-                self.storage.touch(found)
-                self.replies.from_store(self._reader(x, facts, Fwd.BYPASS, Result.HIT), found, instant)
-                return
-            fwd = Fwd.STALE if verdict is Verdict.STALE else Fwd.REQUEST
+        found, why = self._stored(reader, entry, instant)
+        if found is not None and why is None:
+            self._touch(found)
+            self.replies.from_store(reader, found, instant)
+            return
+        if found is not None and isinstance(why, Stale):
+            self._touch(found)
+            reader.result = Result.STALE
+            renew = Reader(x, facts, key, Fwd.STALE, Result.STALE) if why is Stale.WHILE_REVALIDATE else None
+            self.replies.stale(reader, found, why, instant)
+            if renew is not None:
+                self._renew_behind(renew.in_background(), found, self._shared(renew, entry))
+            return
+        assert isinstance(why, NotReused)
+        self.not_reused[why] += 1
+        reader.why, reader.fwd, reader.result = why, _FWD.get(why, Fwd.REQUEST), Result.MISS
         if control is not None and control.only_if_cached:
             self._refuse(x, facts, 504, "nothing stored can be used, and the request says only-if-cached")
         elif (reason := _passes(x, facts)) is not None:
-            self._pass(x, facts, fwd, reason)
+            reader.result = Result.PASS
+            self._pass(reader, reason, found)
         else:
-            shared = key
-            if isinstance(entry, Variants):
-                shared = key + b"\n" + variant_key(entry.names, x.field)
-            reader = Reader(x, facts, key, fwd, Result.MISS)
-            self._get(reader, found, shared, alone=alone or authorized or fwd is Fwd.REQUEST)
+            usable = None if why is NotReused.AUTHORIZATION else found
+            self._get(
+                reader, usable, self._shared(reader, entry),
+                alone=alone or reader.authorized or facts.range is not None or reader.fwd is Fwd.REQUEST,
+            )  # fmt: skip
+
+    def _stored(
+        self, reader: Reader, entry: StoredObject | Variants | None, instant: float
+    ) -> tuple[StoredObject | None, NotReused | Stale | None]:
+        """What is stored for a request, and why it can't be used as it is."""
+        if entry is None:
+            return None, NotReused.NOTHING_STORED
+        found = self.storage.select(reader.key, reader.field)
+        if found is None:
+            return None, NotReused.NO_VARIANT
+        purges = self.purges
+        if found.checked != purges.position:
+            verdict = purges.judge(found)
+            if verdict is Verdict.GONE:
+                self.storage.discard(found)
+                return None, NotReused.NOTHING_STORED
+            found.soft = found.soft or verdict is Verdict.SOFT
+        why = judge(found, reader.facts.control, authorized=reader.authorized, now=instant)
+        if why is None or isinstance(why, Stale):
+            if instant >= purges.confirmed_until:
+                return found, NotReused.UNPROVED
+            if isinstance(found, Partial) and not self.replies.has_part(reader, found):
+                return found, NotReused.NOT_IN_PART
+        return found, why
+
+    def _shared(self, reader: Reader, entry: StoredObject | Variants | None) -> bytes:
+        """The collapse key: the key, and the variant where responses are known to vary."""
+        if isinstance(entry, Variants):
+            return reader.key + b"\n" + variant_key(entry.names, reader.field)
+        return reader.key
 
     def _get(self, reader: Reader, found: StoredObject | None, shared: bytes, *, alone: bool) -> None:
         """Join the fetch that is under way, or begin one."""
@@ -232,55 +286,78 @@ class Cache:
                 if flight.join(reader):
                     return
                 alone = flight.collapse_key == shared
-        etag, modified = (found.etag, found.last_modified) if found is not None else (None, None)
-        checked = found if etag is not None or modified is not None else None
+        checked = _validated(found)
         fetch = Fetch(
-            self, reader, reason=None, shared_key=shared, joinable=not alone and not known, checked=checked
+            self, reader, reason=None, shared_key=shared, joinable=not alone and not known,
+            checked=checked, stale=None if isinstance(found, Partial) else found,
+        )  # fmt: skip
+        self._send(reader, fetch, checked, known and checked is None)
+
+    def _renew_behind(self, reader: Reader, found: StoredObject, shared: bytes) -> None:
+        """Validate in the background what was just sent stale (RFC 5861 §3), unless that is under way, or enough is."""
+        if self.in_background >= self.settings.background_max or self.flights.leader(shared) is not None:
+            return
+        self.in_background += 1
+        checked = _validated(found)
+        fetch = Fetch(
+            self, reader, reason=None, shared_key=shared, joinable=True, checked=checked, stale=found
         )
-        self._send(reader, fetch, conditional.validators(etag, modified), known and checked is None)
+        self._send(reader, fetch, checked, False)
 
-    def _pass(self, x: Exchange, facts: RequestFacts, fwd: Fwd, reason: NotStored) -> None:
+    def _pass(self, reader: Reader, reason: NotStored | None, found: StoredObject | None) -> None:
         """To the origin and back, past the store."""
-        reader = self._reader(x, facts, fwd, Result.PASS)
-        fetch = Fetch(self, reader, reason=reason, shared_key=reader.key, joinable=False)
-        self._send(reader, fetch, b"", True)
+        fetch = Fetch(self, reader, reason=reason, shared_key=reader.key, joinable=False, stale=found)
+        self._send(reader, fetch, None, True)
 
-    def _send(self, reader: Reader, fetch: Fetch, extra: bytes, keep_conditions: bool) -> None:
-        x, facts, line, settings = reader.x, reader.facts, reader.line, self.settings
-        if self.trail.loops(x.block.index):
-            self._refuse(x, facts, 508, "the request has come back to this node: the origin leads here")
-            return
+    def _send(
+        self, reader: Reader, fetch: Fetch, checked: StoredObject | None, keep_conditions: bool
+    ) -> None:
+        if self.trail.loops(reader.block.index):
+            self._drop(reader, 508, "the request has come back to this node: the origin leads here")
+        elif not (self.settings.origin_host or reader.facts.claims.host):
+            self._drop(reader, 400, "the request names no host")
+        else:
+            extra = conditional.validators(checked.etag, checked.last_modified) if checked else b""
+            fetch.start([Way(self.forwarder)], extra, keep_conditions)
+
+    def _drop(self, reader: Reader, status: int, why: str) -> None:
+        reader.fetch = None
+        if reader.absent:
+            self.in_background -= 1
+        else:
+            self._refuse(reader.x, reader.facts, status, why)
+
+    def request_for(self, reader: Reader, way: Way, extra: bytes, keep_conditions: bool) -> OutRequest:
+        """The request that goes one way toward the origin; `extra` are further field lines."""
+        facts, line, settings = reader.facts, reader.line, self.settings
         host = settings.origin_host or facts.claims.host
-        if not host:
-            self._refuse(x, facts, 400, "the request names no host")
-            return
-        if x.explain and self.ours:
+        if reader.explain and all(backend.ours for backend in way.forwarder.pool.backends):
             extra += b"".join(
-                [b"Cdnlab-Explain: %b\r\n" % value for name, value in x.volatile if name == MARK_FIELD]
+                [b"Cdnlab-Explain: %b\r\n" % value for name, value in reader.volatile if name == MARK_FIELD]
             )
-        outgoing = facts.outgoing(x.block)
-        scheme = facts.forwarded_proto if x.trusted else x.scheme
+        outgoing = facts.outgoing(reader.block)
+        scheme = facts.forwarded_proto if reader.trusted else reader.scheme
+        lines = outgoing.kept if keep_conditions else outgoing.plain if facts.one_range else outgoing.whole
         head = request_head(
-            x.block,
+            reader.block,
             line,
-            lines=outgoing.kept if keep_conditions else outgoing.plain,
-            volatile=x.volatile,
+            target=reader.target,
+            lines=lines,
+            volatile=reader.volatile,
             host=host,
             trail=self.trail,
-            forwarded_for=forwarded_for(x.peer, x.trusted, x.volatile),
+            forwarded_for=forwarded_for(reader.peer, reader.trusted, reader.volatile),
             forwarded_proto=settings.forwarded_proto or scheme,
             forwarded_host=facts.claims.host if host != facts.claims.host else None,
-            extra=extra,
+            extra=extra + way.lines,
         )
-        fetch.start(
-            OutRequest(
-                line.method,
-                head,
-                place=settings.place,
-                idempotent=line.idempotent,
-                body=x.body,
-                expect=x.block.expect,
-            )
+        return OutRequest(
+            line.method,
+            head,
+            place=settings.place,
+            idempotent=line.idempotent,
+            body=reader.x.body,
+            expect=reader.block.expect,
         )
 
     def _refuse(self, x: Exchange, facts: RequestFacts, status: int, why: str, extra: bytes = b"") -> None:
@@ -295,16 +372,17 @@ class Cache:
         if fetch.checked is not None and stale_goes and status < 500:
             self.storage.discard(fetch.checked)
         if not fetch.leader.line.safe and 200 <= status < 400:
-            self.invalidate(fetch.key)
+            self.invalidate(fetch.key, fetch)
             target = fetch.leader.line.target
             prefix = fetch.key[: len(fetch.key) - len(target.canonical)]
             for key in named_keys(facts.index, prefix, target.path):
-                self.invalidate(key)
+                self.invalidate(key, fetch)
 
-    def invalidate(self, key: bytes) -> None:
-        """What lies under a key is no longer true, and what is being fetched may not be."""
+    def invalidate(self, key: bytes, by: Fetch | None = None) -> None:
+        """What lies under a key is no longer true, and what is being fetched may not be, but for the answer `by` which
+        this became known."""
         self.storage.remove(key)
-        self.flights.doom(key)
+        self.flights.doom(key, by)
 
 
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
@@ -321,6 +399,26 @@ def _variant(record: Variants, x: Exchange, facts: RequestFacts) -> StoredObject
     return record.objects.get(facts.variant_key)
 
 
+_FWD = {
+    NotReused.NOTHING_STORED: Fwd.URI_MISS,
+    NotReused.NO_VARIANT: Fwd.VARY_MISS,
+    NotReused.NOT_IN_PART: Fwd.PARTIAL,
+    NotReused.STALE: Fwd.STALE,
+    NotReused.NO_CACHE: Fwd.STALE,
+    NotReused.MUST_REVALIDATE: Fwd.STALE,
+    NotReused.PURGED: Fwd.STALE,
+    NotReused.UNPROVED: Fwd.STALE,
+}
+"""RFC 9211 §2.2 has fewer words than we have reasons; what is left is `request`."""
+
+
+def _validated(found: StoredObject | None) -> StoredObject | None:
+    """The stored response if there is something in it to validate it with (RFC 9111 §4.3.1)."""
+    if found is None or isinstance(found, Partial):
+        return None
+    return found if found.etag is not None or found.last_modified is not None else None
+
+
 def _authorized(volatile: tuple[Field, ...]) -> bool:
     for name, _ in volatile:  # noqa: SIM110 - any() with a generator costs three times as much
         if name == b"authorization":
@@ -332,8 +430,6 @@ def _passes(x: Exchange, facts: RequestFacts) -> NotStored | None:
     """Why a GET or HEAD that the store can't answer is not worth a place in it."""
     if x.line.method == b"HEAD":
         return NotStored.METHOD
-    if facts.range is not None:
-        return NotStored.RANGE
     if facts.control is not None and facts.control.no_store:
         return NotStored.REQUEST_NO_STORE
     return None

@@ -35,9 +35,10 @@ def chain(received: bytes | None) -> bytes:
     return received + b", " if received else b""
 
 
-def hit(node: bytes, ttl: int) -> bytes:
+def hit(node: bytes, ttl: int, detail: str = "") -> bytes:
     """Our member for an answer from the store; ttl in seconds, negative when stale (RFC 9211 §2.4)."""
-    return b"%b; hit; ttl=%d" % (name(node), ttl)
+    member = b"%b; hit; ttl=%d" % (name(node), ttl)
+    return b"%b; detail=%b" % (member, detail.encode()) if detail else member
 
 
 def forwarded(

@@ -69,11 +69,12 @@ class Flights(Generic[F]):
             if not under:
                 del self._by_key[flight.key]
 
-    def doom(self, key: bytes) -> None:
-        """The object under `key` was changed: what is being fetched may be older than the change."""
+    def doom(self, key: bytes, but: F | None = None) -> None:
+        """The object under `key` was changed: what is being fetched may be older than the change, `but` for this."""
         for flight in list(self._by_key.get(key, ())):
-            self.close(flight)
-            flight.doom()
+            if flight is not but:
+                self.close(flight)
+                flight.doom()
 
     def fetch_alone(self, collapse_key: bytes, now: float) -> None:
         """Remember that what lies there could not be shared."""

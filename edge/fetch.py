@@ -1,12 +1,17 @@
 """One exchange with the origin, and the clients that read along.
 
-Acts on what the policy files decide: stores while it streams, lets others join, keeps the pace.
+Acts on what the policy files decide: stores while it streams, lets others join, keeps the pace. What a response does to
+the storage is storing.py's.
 
 Theory. A fetch waits for a head, streams a body, and is over. While the body is being stored the origin is held back
 only when *every* reader is slow: memory is bounded by object_max and by the storage's reserve. While it is not, the
 origin is held back when *any* reader is slow: memory is bounded by what one read brings. A body that outgrows
 object_max on the way changes from the first kind to the second. A response is stored when its end has arrived, never
 before.
+
+Where the origin fails before its head, the stored response that was not good enough may be good enough after all
+(decision.after_failure): each reader for itself, since each asked its own. A fetch in the background has no reader at
+all, only the request it was begun for.
 """
 
 from __future__ import annotations
@@ -14,39 +19,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdnlab.net.clock import now, wall
-from edge import answer
+from edge import answer, storing
 from edge.admission import Admission, Asked
-from edge.conditional import speaks_of
+from edge.decision import after_failure
 from edge.response import ResponseFacts, response_facts
 from edge.results import Result
 from edge.storable import NotStored
+from edge.storing import Place
 from edge.stream import Stream
 from edge.vary import variant_key
 
 if TYPE_CHECKING:
-    from cdnlab.forward.exchange import Failure, Forward, OutRequest
+    from cdnlab.forward.exchange import Failure, Forward
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
     from edge.cache import Cache
     from edge.object import StoredObject
     from edge.reader import Reader
+    from edge.routing import Way
 
 FINISH_ALONE = (
     1 << 20
 )  # bytes still to come for which a fetch goes on when its last reader has left (Squid: 16 KiB)
+FAILURES = frozenset({500, 502, 503, 504})  # RFC 5861 §4: what counts as an error of the origin
 _PASSING = frozenset(
-    {NotStored.NO_ROOM, NotStored.INVALIDATED, NotStored.REQUEST_NO_STORE, NotStored.AUTHORIZATION}
-)
+    {
+        NotStored.METHOD, NotStored.NO_ROOM, NotStored.INVALIDATED, NotStored.PURGED, NotStored.REQUEST_NO_STORE,
+        NotStored.AUTHORIZATION, NotStored.ELSEWHERE, NotStored.RANGE, NotStored.PARTIAL,
+    }
+)  # fmt: skip
 """Reasons that say nothing about the next request for the same key."""
 
 
 class Fetch:
-    """A request toward the origin on behalf of one reader, or of several."""
+    """A request toward the origin on behalf of one reader, of several, or of what is stored."""
 
     __slots__ = (
-        "_admission", "_asked", "_doomed", "_facts", "_forward", "_halted", "_length", "_over", "_reserved",
-        "_served_by", "_storing", "_stream", "_trailers", "_variant", "cache", "checked", "collapse_key", "key",
-        "leader", "names", "readers", "reason", "shared_key", "waiters",
+        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_halted", "_keep_conditions", "_length",
+        "_mark", "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers", "_variant", "_ways", "cache",
+        "checked", "collapse_key", "key", "leader", "names", "readers", "reason", "shared_key", "stale", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -58,9 +69,11 @@ class Fetch:
         shared_key: bytes,
         joinable: bool,
         checked: StoredObject | None = None,
+        stale: StoredObject | None = None,
     ) -> None:
         """`reason`: why the answer can't be stored whatever it is, or None. `checked`: the stored response whose
-        validators are sent. `shared_key`: the collapse key, under which others may join if `joinable`."""
+        validators are sent. `stale`: the one that may be sent if the origin fails, and that an answer to HEAD is
+        compared with. `shared_key`: the collapse key, under which others may join if `joinable`."""
         self.cache = cache
         self.leader = leader
         self.key = leader.key
@@ -68,15 +81,15 @@ class Fetch:
         self.shared_key = shared_key
         self.collapse_key = shared_key if joinable else None
         self.checked = checked
-        self.readers: list[Reader] = [leader]
+        self.stale = stale
+        self.readers: list[Reader] = [] if leader.absent else [leader]
         self.waiters: list[Reader] = []
         self.names: tuple[bytes, ...] = ()
-        self._asked = Asked(
-            now(),
-            leader.facts.control,
-            leader.field(b"authorization") is not None,
-            leader.field(b"cookie") is not None,
-        )
+        self._asked = Asked(now(), leader.line.method, leader.key, leader.facts.control, leader.authorized)
+        self._mark = cache.purges.mark()
+        self._ways: list[Way] = []
+        self._extra = b""
+        self._keep_conditions = False
         self._forward: Forward | None = None
         self._served_by = ""
         self._facts: ResponseFacts | None = None
@@ -89,12 +102,21 @@ class Fetch:
         self._storing = self._halted = self._doomed = self._over = False
         leader.fetch = self
 
-    def start(self, out: OutRequest) -> None:
-        """Send it. The origin may have failed before this returns."""
+    def start(self, ways: list[Way], extra: bytes, keep_conditions: bool) -> None:
+        """Send it, the first way there is. The origin may have failed before this returns."""
+        self._ways, self._extra, self._keep_conditions = ways, extra, keep_conditions
         self.cache.flights.begin(self)
-        self.leader.x.source = self.leader
-        forward = self.cache.forwarder.start(out, self, self.leader.x, self.leader.explain)
-        if not self._over:
+        if not self.leader.absent:
+            self.leader.x.source = self.leader
+        self._set_out()
+
+    def _set_out(self) -> None:
+        way, leader = self._ways.pop(0), self.leader
+        if not way.store and self.reason is None:
+            self.reason = NotStored.ELSEWHERE
+        out = self.cache.request_for(leader, way, self._extra, self._keep_conditions)
+        forward = way.forwarder.start(out, self, leader.x, leader.explain)
+        if not self._over and self._forward is None:
             self._forward = forward
 
     # -- who reads ------------------------------------------------------------------------------------------------
@@ -165,6 +187,12 @@ class Fetch:
             reader.x.source = None
             self.cache.lookup(reader.x, reader.facts, alone)
 
+    def _let_go(self) -> list[Reader]:
+        """Everybody who waits or reads, who is now somebody else's."""
+        everybody = self.readers + self.waiters
+        self.readers, self.waiters = [], []
+        return everybody
+
     # -- what the origin says --------------------------------------------------------------------------------------
 
     def forward_interim(self, raw: bytes) -> None:
@@ -181,12 +209,15 @@ class Fetch:
         if self.checked is not None and facts.status == 304:
             self._confirmed(self.checked, facts, volatile, instant)
             return
+        if self.stale is not None and facts.status in FAILURES and self._stand_in(facts.status, instant):
+            return
         self._facts = facts
         known = len(whole) if whole is not None else length
         self._length = known if known >= 0 else None
         admission = self._admission = self._admit(facts, volatile, known, instant)
-        self._decide(facts, admission, instant)
+        self._decide(admission, instant)
         self.cache.received(self, facts, stale_goes=not self._storing)
+        self._compare_by_head(facts, volatile, instant)
         leaders, self.readers = self.readers, []
         self.readers = [reader for reader in leaders if self._begin(reader, whole)]
         self._share(instant)
@@ -194,19 +225,23 @@ class Fetch:
             if whole:
                 self.forward_data(whole)
             self.forward_end(())
-        else:
+        elif self._storing or self.readers:
             self.pace()
+        else:
+            self._cancel("nobody reads it and it can't be stored")
 
     def _admit(
         self, facts: ResponseFacts, volatile: tuple[Field, ...], length: int, instant: float
     ) -> Admission:
+        settings = self.cache.settings
         return Admission(
             facts, volatile, self._asked,
-            length=length, object_max=self.cache.settings.object_max, now=instant, wall=wall(),
+            length=length, object_max=settings.object_max, now=instant, wall=wall(), negative=settings.negative,
         )  # fmt: skip
 
-    def _decide(self, facts: ResponseFacts, admission: Admission, instant: float) -> None:
-        cache, flights = self.cache, self.cache.flights
+    def _decide(self, admission: Admission, instant: float) -> None:
+        cache, flights, facts = self.cache, self.cache.flights, self._facts
+        assert facts is not None
         if self.reason is None:
             self.reason = NotStored.INVALIDATED if self._doomed else admission.reason
             self._learn(admission, instant)
@@ -239,35 +274,33 @@ class Fetch:
                 self.readers.append(reader)
         self._send_away(away, alone=not self._storing)
 
+    def _place(self) -> Place:
+        return Place(self.key, self.names, self._variant, self._mark)
+
+    def _refused(self, reason: NotStored | None) -> None:
+        """What became of storing it, known only at its end."""
+        if reason is not None:
+            self.reason = reason
+            self.cache.not_stored[reason] += 1
+
     def _confirmed(
         self, old: StoredObject, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float
     ) -> None:
         """304: the stored response is good, with the fields that the 304 brought (RFC 9111 §4.3.4)."""
         cache = self.cache
         cache.fetches[304] += 1
-        if not speaks_of(facts.etag, old.etag, facts.last_modified, old.last_modified):
+        if not storing.confirmed_by(old, facts):
             cache.storage.discard(old)
-            everybody = self.readers + self.waiters
-            self.readers, self.waiters = [], []
+            everybody = self._let_go()
             self._retire()
             self._send_away(everybody)
             return
-        self._facts = facts = answer.merged(old, facts)
-        admission = self._admission = self._admit(facts, volatile, len(old.body), instant)
-        self.names = facts.vary or ()
-        variant = variant_key(self.names, self.leader.field) if self.names else None
-        fresh = answer.stored(facts, admission, old.body, cache.trail, key=self.key, variant=variant)
-        cache.storage.discard(old)
-        self.reason = NotStored.INVALIDATED if self._doomed else admission.reason
-        if self.reason is None:
-            cache.storage.put(fresh, self.names)
-        else:
-            cache.not_stored[self.reason] += 1
+        fresh, admission = self._merge(old, facts, volatile, instant)
         self._learn(admission, instant)
-        upstream, self._variant = self._forward, variant
-        reusable = admission.reusable(instant) and not self._doomed
+        upstream, variant = self._forward, self._variant
+        reusable = admission.reusable(instant) and self.reason is None
         readers, waiters = self.readers, self.waiters
-        self.readers, self.waiters = [], []
+        self._let_go()
         self._retire()
         for reader in readers:
             reader.result = Result.REVALIDATED
@@ -279,6 +312,38 @@ class Fetch:
             else:
                 away.append(reader)
         self._send_away(away)
+
+    def _merge(
+        self, old: StoredObject, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float
+    ) -> tuple[StoredObject, Admission]:
+        """The stored response with a 304's fields, stored again unless something forbids it."""
+        self._facts = facts = answer.merged(old, facts)
+        admission = self._admission = self._admit(facts, volatile, len(old.body), instant)
+        self.names = facts.vary or ()
+        self._variant = variant_key(self.names, self.leader.field) if self.names else None
+        fresh, reason = storing.refreshed(self.cache, old, facts, admission, self._place())
+        if self._doomed:
+            self.cache.storage.discard(fresh)
+            reason = NotStored.INVALIDATED
+        self._refused(reason)
+        return fresh, admission
+
+    def _compare_by_head(self, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float) -> None:
+        """The answer to a HEAD says whether what is stored for GET is still true (RFC 9111 §4.3.5)."""
+        old = self.stale
+        if old is None or self.leader.line.method != b"HEAD" or facts.status != 200:
+            return
+        if not storing.same_by_head(old, facts):
+            self.cache.storage.discard(old)
+            return
+        asked, self._asked = (
+            self._asked,
+            Asked(self._asked.asked_at, b"GET", self.key, self._asked.control, self._asked.authorized),
+        )  # what it refreshes is the answer to a GET
+        kept = (self._facts, self._admission, self.names, self._variant, self.reason)
+        self._merge(old, facts, volatile, instant)
+        self._facts, self._admission, self.names, self._variant, self.reason = kept
+        self._asked = asked
 
     def forward_data(self, data: bytes) -> None:
         """Bytes of the body."""
@@ -343,33 +408,69 @@ class Fetch:
         assert admission is not None
         body = self._stream.complete()
         if self._doomed:
-            self.cache.not_stored[NotStored.INVALIDATED] += 1
+            self._refused(NotStored.INVALIDATED)
             return
-        fresh = answer.stored(facts, admission, body, self.cache.trail, key=self.key, variant=self._variant)
         self._unreserve()
-        self.cache.storage.put(fresh, self.names)
+        if facts.status == 206:
+            self._refused(storing.keep_part(self.cache, facts, admission, body, self._place(), self.leader))
+        else:
+            self._refused(storing.keep(self.cache, facts, admission, body, self._place())[1])
 
     def forward_failed(self, failure: Failure) -> None:
         """No response, or one cut short, which is never stored."""
         if self._over:
             return
-        readers, waiters = self.readers, self.waiters
-        self.readers, self.waiters = [], []
         headed = self.headed
         if not headed:
             self.cache.fetches[0] += 1
+            if self._ways and not self.leader.block.length:
+                self._forward = None
+                if self.reason is NotStored.ELSEWHERE:
+                    self.reason = None
+                self._set_out()
+                return
+            if self.stale is not None and self._stand_in(None, now(), failure.backend):
+                return
+        readers = self._let_go()
         if self._storing:
             self.cache.not_stored[NotStored.CUT_SHORT] += 1
         self._retire()
         record = self.cache.replies.record
-        for reader in readers + waiters:
+        for reader in readers:
             reader.fetch = None
             reader.x.source = None
             if headed:
                 record(reader, reader.status, Result.ERROR, NotStored.CUT_SHORT, failure.backend)
                 reader.x.abort(failure.reason.sentence)
             else:
-                self.cache.replies.failed(reader, failure)
+                self.cache.replies.failed(reader, failure, self.stale)
+
+    def _stand_in(self, status: int | None, instant: float, backend: str = "") -> bool:
+        """Send what is stored in the failed origin's place, to whom that may be sent; True if nobody is left who
+        wants the failure itself."""
+        cache, old = self.cache, self.stale
+        assert old is not None
+        left = []
+        for reader in self._let_go():
+            why = after_failure(
+                old, reader.facts.control,
+                authorized=reader.authorized, answered=status is not None,
+                disconnected_for=cache.settings.stale_disconnected, now=instant,
+            )  # fmt: skip
+            if why is None:
+                left.append(reader)
+            else:
+                cache.replies.stale(reader, old, why, instant, status, backend or self._backend())
+        if left:
+            self.readers = left[:1] if left[0] is self.leader else []
+            self.waiters = left[len(self.readers) :]
+            return False
+        if status is None:
+            self._retire()
+        else:
+            cache.fetches[500] += 1
+            self._cancel("what is stored was sent instead")
+        return True
 
     def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
         """101: the two connections are joined, and the fetch is out of the way."""
@@ -442,6 +543,8 @@ class Fetch:
 
     def _retire(self) -> None:
         """Nothing more comes from the origin. The two let go of each other, or neither would ever be freed."""
+        if self.leader.absent and not self._over:
+            self.cache.in_background -= 1
         self._over = True
         self._served_by = self._backend()
         self._forward = None

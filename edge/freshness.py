@@ -10,41 +10,25 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cdnlab.wire.dates import parse_date
-from edge.directives import DELTA_MAX, RequestControl, ResponseControl
+from cdnlab.wire.fields import split_list
+from edge.directives import DELTA_MAX, ResponseControl
 
 HEURISTIC_FRACTION = 0.1  # RFC 9111 §4.2.2 names this fraction
 HEURISTIC_MAX = 3600  # seconds; Squid's default reaches three days, too long to show a developer an old page
-HEURISTIC_STATUSES = frozenset({200, 203, 300, 301, 308, 404, 410})
+HEURISTIC_STATUSES = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})  # RFC 9110 §15.1
 
 
 class Source(StrEnum):
-    """Where a freshness lifetime was read (RFC 9111 §4.2.1, in order of precedence)."""
+    """Where a freshness lifetime was read (RFC 9111 §4.2.1, in order of precedence). NEGATIVE: from the operator's rule
+    for statuses whose responses say nothing themselves."""
 
     NO_CACHE = "no-cache"
     S_MAXAGE = "s-maxage"
     MAX_AGE = "max-age"
     EXPIRES = "expires"
     HEURISTIC = "heuristic"
+    NEGATIVE = "negative"
     NONE = "none"
-
-
-class Verdict(StrEnum):
-    """May a stored response be used for this request as it lies?"""
-
-    FRESH = "fresh"
-    STALE = "stale"
-    REQUEST = "request"  # fresh, but the request asks for a younger or a checked one
-
-    @property
-    def sentence(self) -> str:
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    Verdict.FRESH: "its current age is below its freshness lifetime",
-    Verdict.STALE: "its current age has reached its freshness lifetime",
-    Verdict.REQUEST: "fresh, but the request's own Cache-Control asks for one that is younger or checked",
-}
 
 
 def lifetime(
@@ -54,13 +38,15 @@ def lifetime(
     date: int,
     expires: bytes | None,
     last_modified: bytes | None,
-    heuristic: bool,
     wall: float,
+    negative: int | None = None,
 ) -> tuple[int, Source]:
     """Freshness lifetime in seconds and what gave it (RFC 9111 §4.2.1).
 
     `date` is the response's Date (or the time of arrival without one), in seconds since the epoch. An Expires
-    that does not parse is in the past (§5.3). `heuristic` says whether the request lets one be guessed.
+    that does not parse is in the past (§5.3), and does not count beside a targeted field (RFC 9213 §2.2). `negative`
+    is what the operator's rule for this status gives, in seconds. One is guessed from Last-Modified only for a status
+    that allows it (§4.2.2), or with `public`.
     """
     if control.no_cache:
         return 0, Source.NO_CACHE
@@ -68,10 +54,12 @@ def lifetime(
         return control.s_maxage, Source.S_MAXAGE
     if control.max_age is not None:
         return control.max_age, Source.MAX_AGE
-    if expires is not None:
+    if expires is not None and not control.targeted:
         until = parse_date(expires, wall)
         return (0 if until is None else min(max(0, until - date), DELTA_MAX)), Source.EXPIRES
-    if heuristic and last_modified is not None and (status in HEURISTIC_STATUSES or control.public):
+    if negative is not None:
+        return negative, Source.NEGATIVE
+    if last_modified is not None and (status in HEURISTIC_STATUSES or control.public):
         modified = parse_date(last_modified, wall)
         if modified is not None and modified < date:
             return min(int((date - modified) * HEURISTIC_FRACTION), HEURISTIC_MAX), Source.HEURISTIC
@@ -79,11 +67,12 @@ def lifetime(
 
 
 def age_value(age: bytes | None) -> int:
-    """Seconds of a received Age field; an invalid one is ignored, of a list the first counts (RFC 9111 §5.1)."""
-    if not age:
+    """Seconds of a received Age field; an invalid one is ignored, of a list the first counts (RFC 9111 §5.1), and one
+    that is too large is 2^31 (§1.2.2)."""
+    first = next(iter(split_list(age)), b"") if age else b""
+    if not first.isdigit():
         return 0
-    first = age.split(b",", 1)[0].strip(b" \t")
-    return min(int(first), DELTA_MAX) if first.isdigit() and len(first) <= 10 else 0
+    return min(int(first), DELTA_MAX) if len(first) <= 10 else DELTA_MAX
 
 
 def initial_age(age: bytes | None, *, date: int | None, wall: float, delay: float) -> float:
@@ -94,14 +83,3 @@ def initial_age(age: bytes | None, *, date: int | None, wall: float, delay: floa
     """
     apparent = max(0, int(wall) - date) if date is not None else 0
     return max(float(apparent), age_value(age) + max(0.0, delay))
-
-
-def judge(born: float, fresh_until: float, control: RequestControl | None, now: float) -> Verdict:
-    """Is a stored response usable now (RFC 9111 §4.2, §5.2.1)? `born` is now minus its current age."""
-    if now >= fresh_until:
-        return Verdict.STALE
-    if control is None:
-        return Verdict.FRESH
-    if control.no_cache or (control.max_age is not None and now - born > control.max_age):
-        return Verdict.REQUEST
-    return Verdict.REQUEST if control.min_fresh and fresh_until - now < control.min_fresh else Verdict.FRESH

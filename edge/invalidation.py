@@ -23,11 +23,13 @@ def named_keys(index: Mapping[bytes, bytes], prefix: bytes, path: bytes) -> Iter
 
 
 def _same_origin(reference: bytes, prefix: bytes, path: bytes) -> bytes | None:
+    if reference[:2] == b"//":  # RFC 3986 §4.2: the scheme is the request's
+        reference = prefix.partition(b"//")[0] + reference
     if reference.lower().startswith(prefix):
         reference = reference[len(prefix) :] or b"/"
         if reference[:1] == b"?":
             reference = b"/" + reference
-    elif reference[:2] == b"//" or b":" in reference.partition(b"/")[0]:
+    elif b":" in reference.partition(b"/")[0]:
         return None
     elif reference[:1] not in (b"/", b""):
         if reference[:1] == b"?":

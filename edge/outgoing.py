@@ -26,6 +26,7 @@ _WRITTEN_HERE = frozenset(
     b"host via cdn-loop x-forwarded-for x-forwarded-proto content-length expect max-forwards".split()
 )
 _ASKED_OF_CACHE = frozenset({b"if-none-match", b"if-modified-since"})
+_ASKED_OF_WHOLE = _ASKED_OF_CACHE | {b"range", b"if-range"}
 
 
 def never_forwarded(name: bytes) -> bool:
@@ -34,13 +35,13 @@ def never_forwarded(name: bytes) -> bool:
 
 
 class Outgoing:
-    """The part of an outgoing head that one header block determines, in two forms.
+    """The part of an outgoing head that one header block determines, in three forms.
 
     `kept` are a client's end-to-end lines, each ended by CRLF; `plain` is the same without If-None-Match and
-    If-Modified-Since, which the cache answers itself.
+    If-Modified-Since, which the cache answers itself; `whole` is `plain` without Range and If-Range.
     """
 
-    __slots__ = ("kept", "plain")
+    __slots__ = ("kept", "plain", "whole")
 
     def __init__(self, block: RequestBlock) -> None:
         dropped = hop_by_hop(block.connection) | _WRITTEN_HERE
@@ -51,6 +52,7 @@ class Outgoing:
         ]
         self.kept = b"".join([line for _, line in pairs])
         self.plain = b"".join([line for name, line in pairs if name not in _ASKED_OF_CACHE])
+        self.whole = b"".join([line for name, line in pairs if name not in _ASKED_OF_WHOLE])
 
 
 _SPELLING = {
@@ -84,6 +86,7 @@ def request_head(
     block: RequestBlock,
     line: RequestLine,
     *,
+    target: bytes,
     lines: bytes,
     volatile: tuple[Field, ...],
     host: bytes,
@@ -95,12 +98,12 @@ def request_head(
 ) -> bytes:
     """The complete head: request line, fields, framing of the body, blank line.
 
-    `lines` are Outgoing's; `extra` are further lines, each ended by CRLF. `forwarded_host` is the client's Host
-    where `host` is another one.
+    `target` is the canonical one, as the route's rules left it; `lines` are Outgoing's; `extra` are further lines, each
+    ended by CRLF. `forwarded_host` is the client's Host where `host` is another one.
     """
     index = block.index
     parts = [
-        b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (line.method, line.target.canonical, host),
+        b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (line.method, target, host),
         lines,
         volatile_lines(volatile),
         extra,

@@ -1,4 +1,4 @@
-"""One byte range out of a complete stored body (RFC 9110 §14).
+"""Byte ranges: one out of a stored body, and where the body of a 206 lies (RFC 9110 §14).
 
 Decides start and end, or that the range can't be met, or that the whole body is the answer: also where a
 request asks for several ranges, so that many, overlapping or tiny ranges never cost more than the body
@@ -8,12 +8,41 @@ once. Pure.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
+_PART = re.compile(rb"bytes[ \t]+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
 _ONE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
+
+
+class Part(NamedTuple):
+    """Bytes `start` to before `end` of a representation of `size` bytes, None where that is unknown."""
+
+    start: int
+    end: int
+    size: int | None
+
+
+def content_range(value: bytes | None) -> Part | None:
+    """What a Content-Range says; None without one, or where it makes no sense (RFC 9110 §14.4)."""
+    match = _PART.fullmatch(value) if value is not None else None
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    size = None if match[3] == b"*" else int(match[3])
+    if last < first or (size is not None and last >= size):
+        return None
+    return Part(first, last + 1, size)
 
 
 class Unsatisfiable(ValueError):
     """The range starts behind the end: 416 (RFC 9110 §15.5.17)."""
+
+
+def well_formed(value: bytes) -> bool:
+    """Is this one byte range? Others are answered with the whole body, and never sent on: an origin that answers a
+    hundred overlapping ranges sends a hundred bodies."""
+    match = _ONE.fullmatch(value)
+    return match is not None and match.groups() != (b"", b"")
 
 
 def single(value: bytes, size: int) -> tuple[int, int] | None:

@@ -6,14 +6,16 @@ any more. Decides nothing; the fetch does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge.cache_status import Fwd
+from edge.decision import NotReused
 from edge.request import RequestFacts
 from edge.results import Result
 
 if TYPE_CHECKING:
-    from cdnlab.net.exchange import Exchange
+    from cdnlab.net.exchange import Exchange, Source
+    from cdnlab.wire.fields import Field
     from edge.fetch import Fetch
 
 
@@ -22,12 +24,23 @@ class Reader:
     this one is logged, so whatever the log needs is kept here."""
 
     __slots__ = (
-        "block", "explain", "facts", "fetch", "fwd", "key", "line", "next", "paused", "peer", "place", "result",
-        "sent", "started", "status", "trusted", "volatile", "x",
+        "absent", "authorized", "block", "explain", "facts", "fetch", "fwd", "key", "line", "next", "paused", "peer",
+        "place", "result", "scheme", "sent", "started", "status", "target", "trusted", "volatile", "why", "x",
     )  # fmt: skip
 
-    def __init__(self, x: Exchange, facts: RequestFacts, key: bytes, fwd: Fwd, result: Result) -> None:
+    def __init__(
+        self,
+        x: Exchange,
+        facts: RequestFacts,
+        key: bytes,
+        fwd: Fwd,
+        result: Result,
+        why: NotReused | None = None,
+    ) -> None:
         self.x = x
+        self.why = why  # why what is stored did not do
+        self.absent = False  # nobody waits for the answer: it renews what is stored
+        self.target = x.line.target.canonical  # as it is keyed and sent on
         self.facts = facts
         self.key = key
         self.fwd = fwd
@@ -38,8 +51,10 @@ class Reader:
         self.peer = x.peer
         self.trusted = x.trusted
         self.place = x.place
+        self.scheme = x.scheme
         self.started = x.started
         self.explain = x.explain
+        self.authorized = any(name == b"authorization" for name, _ in x.volatile)
         self.fetch: Fetch | None = None
         self.next = 0  # the piece it gets next
         self.sent = 0  # bytes of body given to its connection
@@ -59,6 +74,13 @@ class Reader:
         """Does it hold a copy that it wants to keep?"""
         return self.facts.if_none_match is not None or self.facts.if_modified_since is not None
 
+    def in_background(self) -> Reader:
+        """The same request, asked for what is stored and for nobody: its answer goes nowhere."""
+        self.absent = True
+        self.x = cast("Exchange", Nobody(self))
+        self.explain = False
+        return self
+
     def pause(self) -> None:
         """Its client reads slowly."""
         self.paused = True
@@ -75,3 +97,31 @@ class Reader:
         """Its client is gone."""
         if self.fetch is not None:
             self.fetch.leave(self, reason)
+
+
+class Nobody:
+    """Stands where a client's exchange stood, once that has its answer. Whatever it is given is dropped."""
+
+    __slots__ = ("block", "body", "line", "source", "volatile")
+
+    def __init__(self, reader: Reader) -> None:
+        self.line, self.block, self.volatile, self.body = reader.line, reader.block, reader.volatile, 0
+        self.source: Source | None = None
+
+    def answer(self, status: int, head: bytes, body: bytes | memoryview = b"") -> None:
+        """Dropped."""
+
+    def respond(self, status: int, head: bytes, length: int | None) -> None:
+        """Dropped."""
+
+    def write(self, data: bytes) -> None:
+        """Dropped."""
+
+    def finish(self, trailers: tuple[Field, ...] = ()) -> None:
+        """Dropped."""
+
+    def abort(self, reason: str) -> None:
+        """Nothing to break."""
+
+    def interim(self, raw: bytes) -> None:
+        """Dropped."""

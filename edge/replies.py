@@ -16,7 +16,8 @@ from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from cdnlab.net.exchange import UNCOPIED
 from edge import answer, cache_status, conditional
-from edge.freshness import Verdict
+from edge.decision import NotReused, Stale
+from edge.partial import Partial
 from edge.ranges import Unsatisfiable, single
 from edge.response import response_facts
 from edge.results import POSITION, Result
@@ -59,9 +60,53 @@ class Replies:
         """A fresh object, for a request that asks something of the cache, or wants to be explained."""
         ttl = found.ttl(instant)
         line = b"Cache-Status: %b%b\r\n" % (found.chain, cache_status.hit(self.trail.node, ttl))
-        said = f"{Verdict.FRESH.sentence}: age {instant - found.born:.1f} s, {ttl} s left, by {found.source}"
+        said = f"{_FRESH}: age {instant - found.born:.1f} s, {ttl} s left, by {found.source}"
         line += self.hop(reader, said, None, None, None)
         self._deliver(reader, found, instant, line)
+
+    def stale(
+        self,
+        reader: Reader,
+        found: StoredObject,
+        why: Stale,
+        instant: float,
+        status: int | None = None,
+        backend: str = "",
+    ) -> None:
+        """A stale object: `status` is what the origin said where it was asked, None where it was not or said nothing.
+        RFC 9211 §2.1: a response for which a request went forward is no hit."""
+        reader.fetch = None
+        reader.x.source = None
+        reader.result = Result.STALE
+        if why in (Stale.WHILE_REVALIDATE, Stale.MAX_STALE):
+            member = cache_status.hit(self.trail.node, found.ttl(instant), str(why))
+        else:
+            member = cache_status.forwarded(
+                self.trail.node, reader.fwd, status=status, ttl=found.ttl(instant), detail=str(why)
+            )
+        line = b"Cache-Status: %b%b\r\n" % (found.chain, member)
+        said = (
+            f"{why.sentence}; age {instant - found.born:.1f} s, stale for {instant - found.fresh_until:.1f} s"
+        )
+        line += self.hop(reader, said, None, None, None)
+        self._deliver(reader, found, instant, line, backend, str(why))
+
+    def has_part(self, reader: Reader, found: Partial) -> bool:
+        """Does the part that is asked for lie here whole?"""
+        return self._stored_part(reader.facts, found) is not None and reader.line.method == b"GET"
+
+    def _stored_part(self, facts: RequestFacts, found: Partial) -> tuple[int, int, bytes] | None:
+        date = found.date(wall())
+        if facts.range is None or not conditional.range_applies(
+            facts.if_range, etag=found.etag, last_modified=found.last_modified, date=date, wall=wall()
+        ):
+            return None
+        try:
+            wanted = single(facts.range, found.parts.size)
+        except Unsatisfiable:
+            return None
+        body = found.parts.slice(*wanted) if wanted is not None else None
+        return (*wanted, body) if wanted is not None and body is not None else None
 
     def confirmed(self, reader: Reader, fresh: StoredObject, instant: float, forward: Forward | None) -> None:
         """A stored object that the origin has just said is still good."""
@@ -73,25 +118,38 @@ class Replies:
             status=304,
             collapsed=reader.result is Result.COLLAPSED,
             ttl=fresh.ttl(instant),
+            detail=_detail(reader.why, None),
         )
         line = b"Cache-Status: %b%b\r\n" % (fresh.chain, member)
-        line += self.hop(reader, "was stale, and the origin confirmed it (304)", None, forward, None)
-        self._deliver(reader, fresh, instant, line, backend_of(forward))
+        why = reader.why.sentence if reader.why is not None else "was stale"
+        line += self.hop(reader, f"{why}; the origin confirmed it (304)", None, forward, None)
+        self._deliver(reader, fresh, instant, line, backend_of(forward), str(reader.why or ""))
 
     def _deliver(
-        self, reader: Reader, stored: StoredObject, instant: float, status_line: bytes, backend: str = ""
+        self,
+        reader: Reader,
+        stored: StoredObject,
+        instant: float,
+        status_line: bytes,
+        backend: str = "",
+        reason: str = "",
     ) -> None:
         facts, x = reader.facts, reader.x
         status = stored.status
         body: bytes | memoryview = stored.body
         head = answer.from_store(stored, instant, status_line)
-        if status == 200:
+        if isinstance(stored, Partial):
+            found = self._stored_part(facts, stored)
+            assert found is not None, "has_part was asked before"
+            start, end, body = found
+            head = answer.partial(head, start, end, stored.parts.size)
+        elif 200 <= status < 300:
             if reader.conditional and self._unchanged(reader, stored):
                 status, head, body = 304, answer.not_modified(head), b""
-            elif facts.range is not None and reader.line.method == b"GET":
+            elif status == 200 and facts.range is not None and reader.line.method == b"GET":
                 status, head, body = self._part(facts, stored, head, status_line)
         reader.sent = 0 if reader.line.method == b"HEAD" else len(body)
-        self.record(reader, status, reader.result, "", backend)
+        self.record(reader, status, reader.result, reason, backend)
         x.answer(status, head, body)
 
     def _unchanged(self, reader: Reader, stored: StoredObject) -> bool:
@@ -100,7 +158,7 @@ class Replies:
             reader.facts.if_modified_since,
             etag=stored.etag,
             last_modified=stored.last_modified,
-            date=stored.date,
+            date=stored.date(wall()),
             wall=wall(),
         )
 
@@ -124,7 +182,7 @@ class Replies:
             facts.if_range,
             etag=stored.etag,
             last_modified=stored.last_modified,
-            date=stored.date,
+            date=stored.date(wall()),
             wall=wall(),
         ):
             return 200, head, stored.body
@@ -158,7 +216,7 @@ class Replies:
             stored=reason is None,
             collapsed=reader.result is Result.COLLAPSED,
             ttl=int(admission.born + admission.lifetime - instant) if reason is None else None,
-            detail=str(reason) if reason else "",
+            detail=_detail(reader.why, reason),
         )
         status_line = cache_status.line(facts.cache_status, member)
         hop = self.hop(reader, admission.arithmetic(instant), reason, forward, facts)
@@ -185,17 +243,21 @@ class Replies:
         extra += self.hop(reader, why, None, None, None)
         self._own(reader, status, why, Result.REFUSED, "", extra)
 
-    def failed(self, reader: Reader, failure: Failure) -> None:
-        """The origin gave no response: say so, without saying where it is."""
+    def failed(self, reader: Reader, failure: Failure, stale: StoredObject | None) -> None:
+        """The origin gave no response: say so, without saying where it is. `stale`: what is stored, and may not be sent
+        so; where it says itself that it may not, the status is 504 (RFC 9111 §5.2.2.2)."""
+        reader.fetch = None
+        reader.x.source = None
+        status = 504 if stale is not None and stale.control.forbids_stale else failure.status
         member = cache_status.forwarded(self.trail.node, reader.fwd, detail=str(failure.reason))
         extra = b"Cache-Status: %b\r\n" % member
-        if failure.status == 503:
+        if status == 503:
             extra += b"Retry-After: 1\r\n"
         extra += self.hop(reader, failure.reason.sentence, None, None, None)
         why = f"{failure.reason.sentence} (pool {self.settings.pool})"
         if failure.detail:
             log.warning("%s from %s: %s", failure.reason, failure.backend or "-", failure.detail)
-        self._own(reader, failure.status, why, Result.ERROR, failure.backend, extra, str(failure.reason))
+        self._own(reader, status, why, Result.ERROR, failure.backend, extra, str(failure.reason))
 
     def _own(
         self,
@@ -248,6 +310,8 @@ class Replies:
 
     def record(self, reader: Reader, status: int, result: Result, reason: str, backend: str) -> None:
         """Count a request that is over, and put it into the ring."""
+        if reader.absent:
+            return
         seconds = now() - reader.started
         tally = (self._by_place.get(reader.place) or self._other)[POSITION[result]]
         tally.add(seconds, reader.sent)
@@ -265,6 +329,17 @@ class Replies:
                 reader.field(b"x-request-id") or b"", peer,
             )
         )  # fmt: skip
+
+
+_FRESH = "its current age is below its freshness lifetime"
+_IMPLIED = frozenset({NotReused.NOTHING_STORED, NotReused.NO_VARIANT, NotReused.STALE})
+"""What `fwd` says already."""
+
+
+def _detail(why: NotReused | None, reason: NotStored | None) -> str:
+    """Why what is stored was not used, and why what came was not stored: one sf-token (RFC 9211 §2.8)."""
+    said = [str(why)] if why is not None and why not in _IMPLIED else []
+    return "/".join(said + ([str(reason)] if reason is not None else []))
 
 
 def backend_of(forward: Forward | None) -> str:

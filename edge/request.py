@@ -13,6 +13,7 @@ from cdnlab.wire.fields import HOP_BY_HOP, hop_by_hop
 from cdnlab.wire.request import RequestBlock
 from edge.directives import RequestControl, request_control
 from edge.outgoing import Outgoing
+from edge.ranges import well_formed
 from edge.storable import NotStored
 
 _SCHEMES = (b"http", b"https")
@@ -31,7 +32,7 @@ class RequestFacts:
 
     __slots__ = (
         "bypass", "claims", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
-        "outgoing_lines", "peer_prefix", "plain", "prefix", "range",
+        "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "range",
         "variant_key", "variant_names",
     )  # fmt: skip
 
@@ -49,6 +50,7 @@ class RequestFacts:
         self.if_none_match = index.get(b"if-none-match")
         self.if_modified_since = index.get(b"if-modified-since")
         self.range = index.get(b"range")
+        self.one_range = self.range is not None and well_formed(self.range)
         self.if_range = index.get(b"if-range")
         self.bypass = _bypass(block)
         self.plain = self.bypass is None and not any(name in index for name in _ASKS_CACHE)

@@ -11,6 +11,7 @@ class Result(StrEnum):
     """How a request was answered."""
 
     HIT = "hit"
+    STALE = "stale"
     REVALIDATED = "revalidated"
     COLLAPSED = "collapsed"
     MISS = "miss"
@@ -26,6 +27,7 @@ class Result(StrEnum):
 
 _SENTENCES = {
     Result.HIT: "from the store, without asking anybody",
+    Result.STALE: "from the store, although it is stale: its origin allows it, or could not be reached",
     Result.REVALIDATED: "from the store, after the origin said that it is still good",
     Result.COLLAPSED: "from a fetch that another request had begun",
     Result.MISS: "from the origin; the store had nothing that could be used",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class Settings:
     """What the topology says about this cache."""
 
     __slots__ = (
-        "forwarded_proto", "may_choose_place", "node", "object_max", "origin_host", "place", "places", "pool",
-        "trusted",
+        "background_max", "forwarded_proto", "may_choose_place", "negative", "node", "object_max", "origin_host",
+        "place", "places", "pool", "stale_disconnected", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -23,8 +26,15 @@ class Settings:
         origin_host: str | None = None,
         forwarded_proto: str | None = None,
         trusted: frozenset[str] = frozenset(),
+        negative: Mapping[int, int] = MappingProxyType({}),
+        stale_disconnected: float = 3600.0,
+        background_max: int = 100,
     ) -> None:
-        """`place` is where it stands; `trusted` are the addresses whose X-Forwarded-For is believed."""
+        """`place` is where it stands; `trusted` are the addresses whose X-Forwarded-For is believed. `negative`:
+        seconds of freshness by status, for responses that say nothing of it."""
+        self.negative = negative
+        self.stale_disconnected = stale_disconnected
+        self.background_max = background_max
         self.trusted = trusted
         self.pool = pool
         self.node = node

@@ -14,9 +14,11 @@ from cdnlab.wire import structured
 from cdnlab.wire.request import RequestMemo
 from edge import cache_status, conditional, freshness, stats, vary
 from edge.collapse import ALONE_MAX, ALONE_SECONDS, Flights
+from edge.decision import NotReused, Stale, after_failure, judge
 from edge.directives import DELTA_MAX, request_control, response_control
-from edge.freshness import Source, Verdict, judge, lifetime
+from edge.freshness import Source, lifetime
 from edge.invalidation import named_keys
+from edge.object import StoredObject
 from edge.outgoing import Outgoing, framing, max_forwards, request_head, volatile_lines
 from edge.ranges import Unsatisfiable, single
 from edge.results import RESULTS, Result
@@ -41,7 +43,10 @@ BEFORE = "Fri, 15 Jan 2027 07:43:20 GMT"  # 1000 s
         ("max-age=1.5", None, None, 200, (0, Source.MAX_AGE)),
         ("max-age=99999999999999999999", None, None, 200, (DELTA_MAX, Source.MAX_AGE)),
         ("no-cache, max-age=9", None, None, 200, (0, Source.NO_CACHE)),
-        ('no-cache="x-a", max-age=9', None, None, 200, (0, Source.NO_CACHE)),
+        ('no-cache="x-a", max-age=9', None, None, 200, (9, Source.MAX_AGE)),
+        ('no-cache="x-a", no-cache, max-age=9', None, None, 200, (0, Source.NO_CACHE)),
+        ("max-age =9", None, None, 200, (0, Source.MAX_AGE)),
+        ("max-age= 9", None, None, 200, (0, Source.MAX_AGE)),
         ("", LATER, None, 200, (100, Source.EXPIRES)),
         ("", BEFORE, None, 200, (0, Source.EXPIRES)),
         ("", "0", BEFORE, 200, (0, Source.EXPIRES)),
@@ -64,7 +69,6 @@ def test_freshness_lifetime(
         date=int(WALL),
         expires=expires.encode() if expires is not None else None,
         last_modified=modified.encode() if modified is not None else None,
-        heuristic=True,
         wall=WALL,
     )
     assert found == expected
@@ -82,7 +86,8 @@ def test_freshness_lifetime(
         (b"-3", 0, 0.0, 0.0),
         (b"x", 0, 0.0, 0.0),
         (b"7, 9", 0, 0.0, 7.0),
-        (b"99999999999", 0, 0.0, 0.0),
+        (b"99999999999", 0, 0.0, float(DELTA_MAX)),
+        (b", 7", 0, 0.0, 7.0),
         (None, 0, -1.0, 0.0),
     ],
 )
@@ -91,29 +96,129 @@ def test_corrected_initial_age(age: bytes | None, date: int | None, delay: float
     assert freshness.initial_age(age, date=seconds, wall=WALL + 0.9, delay=delay) == expected
 
 
+def stored(control: str, *, open: bool = True, lifetime: float = 60.0) -> StoredObject:
+    """Born at 100."""
+    return StoredObject(
+        key=b"k",
+        variant=None,
+        status=200,
+        start=b"HTTP/1.1 200 OK\r\n",
+        chain=b"",
+        body=b"",
+        born=100.0,
+        fresh_until=100.0 + lifetime,
+        control=response_control(control.encode()),
+        source=Source.MAX_AGE,
+        open=open,
+    )
+
+
 @pytest.mark.parametrize(
-    ("control", "expected"),
+    ("response", "request_", "at", "expected"),
     [
-        ("", Verdict.FRESH),
-        ("no-cache", Verdict.REQUEST),
-        ("max-age=19", Verdict.REQUEST),
-        ("max-age=20", Verdict.FRESH),
-        ("min-fresh=40", Verdict.FRESH),
-        ("min-fresh=41", Verdict.REQUEST),
-        ("max-stale=5", Verdict.FRESH),
+        ("", "", 120.0, None),
+        ("", "no-cache", 120.0, NotReused.REQUEST_NO_CACHE),
+        ("", "max-age=19", 120.0, NotReused.REQUEST_MAX_AGE),
+        ("", "max-age=20", 120.0, None),
+        ("immutable", "max-age=0", 120.0, None),
+        ("immutable", "max-age=0", 160.0, NotReused.REQUEST_MAX_AGE),
+        ("immutable", "no-cache", 120.0, NotReused.REQUEST_NO_CACHE),
+        ("", "min-fresh=40", 120.0, None),
+        ("", "min-fresh=41", 120.0, NotReused.REQUEST_MIN_FRESH),
+        ("", "max-stale=5", 120.0, None),
+        ("", "", 160.0, NotReused.STALE),
+        ("", "max-stale=5", 165.0, Stale.MAX_STALE),
+        ("", "max-stale=5", 165.1, NotReused.STALE),
+        ("", "max-stale", 10_000.0, Stale.MAX_STALE),
+        ("", "max-stale=5, max-age=10", 163.0, Stale.MAX_STALE),
+        ("must-revalidate", "max-stale", 161.0, NotReused.MUST_REVALIDATE),
+        ("proxy-revalidate", "max-stale", 161.0, NotReused.MUST_REVALIDATE),
+        ("s-maxage=60", "max-stale", 161.0, NotReused.MUST_REVALIDATE),
+        ("no-cache", "max-stale", 120.0, NotReused.NO_CACHE),
+        ("stale-while-revalidate=10", "", 169.9, Stale.WHILE_REVALIDATE),
+        ("stale-while-revalidate=10", "", 170.0, NotReused.STALE),
+        ("stale-while-revalidate=10, must-revalidate", "", 161.0, NotReused.MUST_REVALIDATE),
+        ("stale-while-revalidate=10", "max-age=5", 161.0, NotReused.REQUEST_MAX_AGE),
     ],
 )
-def test_may_it_be_used(control: str, expected: Verdict) -> None:
-    assert judge(100.0, 160.0, request_control(control.encode()), 120.0) is expected
-    assert judge(100.0, 160.0, None, 160.0) is Verdict.STALE
-    assert expected.sentence
+def test_may_it_be_used(response: str, request_: str, at: float, expected: NotReused | Stale | None) -> None:
+    control = request_control(request_.encode()) if request_ else None
+    found = judge(stored(response), control, authorized=False, now=at)
+    assert found is expected
+    assert found is None or found.sentence
+
+
+def test_credentials_and_soft_purges_come_before_freshness() -> None:
+    closed, soft = stored("max-age=60", open=False), stored("max-age=60")
+    soft.soft = True
+    assert judge(closed, None, authorized=True, now=120.0) is NotReused.AUTHORIZATION
+    assert judge(closed, None, authorized=False, now=120.0) is None
+    assert judge(soft, None, authorized=False, now=120.0) is NotReused.PURGED
+
+
+@pytest.mark.parametrize(
+    ("response", "request_", "answered", "at", "expected"),
+    [
+        ("stale-if-error=10", "", True, 169.0, Stale.IF_ERROR),
+        ("stale-if-error=10", "", True, 170.0, None),
+        ("stale-if-error=10", "", False, 169.0, Stale.IF_ERROR),
+        ("", "stale-if-error=10", True, 169.0, Stale.IF_ERROR),
+        ("", "", True, 161.0, None),
+        ("", "", False, 189.9, Stale.DISCONNECTED),
+        ("", "", False, 190.0, None),
+        ("", "no-cache", False, 161.0, None),
+        ("must-revalidate, stale-if-error=10", "", False, 161.0, None),
+        ("s-maxage=60, stale-if-error=10", "", True, 161.0, None),
+    ],
+)
+def test_what_may_stand_in_for_a_failed_origin(
+    response: str, request_: str, answered: bool, at: float, expected: Stale | None
+) -> None:
+    control = request_control(request_.encode()) if request_ else None
+    found = after_failure(
+        stored(response), control, authorized=False, answered=answered, disconnected_for=30.0, now=at
+    )
+    assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("cdn", "expected"),
+    [
+        ("max-age=5", (5, Source.MAX_AGE)),
+        ("max-age=5, s-maxage=7", (7, Source.S_MAXAGE)),
+        ("no-cache", (0, Source.NO_CACHE)),
+        ("max-age=?0, max-age=5", (5, Source.MAX_AGE)),
+        ('max-age="5"', (0, Source.NONE)),
+        ("max-age=5.0", (0, Source.NONE)),
+        ("max-age=-5", (0, Source.NONE)),
+        ("max-age=5;q=1", (5, Source.MAX_AGE)),
+        ("", (60, Source.MAX_AGE)),
+        ("max-age=5,", (60, Source.MAX_AGE)),
+        ("MAX-AGE=5", (60, Source.MAX_AGE)),
+        ("&&&", (60, Source.MAX_AGE)),
+    ],
+)
+def test_a_targeted_field_counts_alone_where_it_parses(cdn: str, expected: tuple[int, Source]) -> None:
+    control = response_control(b"max-age=60", cdn.encode())
+    found = lifetime(control, 200, date=int(WALL), expires=LATER.encode(), last_modified=None, wall=WALL)
+    assert found == expected
+
+
+def test_fields_that_directives_name_are_withheld() -> None:
+    control = response_control(b'private="Set-Cookie, X-A", no-cache="x-b"')
+    assert control.withheld == {b"set-cookie", b"x-a", b"x-b"}
+    assert not control.private
+    assert not control.no_cache
+    assert response_control(b'private="a", private').private
+    assert response_control(b'no-cache=""').no_cache
 
 
 def test_pragma_counts_only_without_cache_control() -> None:
     assert request_control(None, b"no-cache").no_cache
     assert not request_control(b"max-age=5", b"no-cache").no_cache
     assert not request_control(None, b"only-if-cached, no-store").only_if_cached
-    assert request_control(b"max-stale=5").silent
+    assert not request_control(b"max-stale=5").silent
+    assert request_control(b"no-transform").silent
     assert not request_control(b"x" * 300 + b", no-cache").silent
     assert response_control(b"y" * 300 + b", private").private
 
@@ -192,6 +297,7 @@ def test_cache_status_is_a_structured_list(node: bytes, reason: NotStored | None
 def test_every_no_and_every_result_has_a_sentence() -> None:
     assert all(reason.sentence for reason in NotStored)
     assert all(result.sentence for result in Result)
+    assert all(reason.sentence for reason in (*NotReused, *Stale))
     assert problems(stats.TABLE) == []
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert undocumented(stats.TABLE, page.read_text()) == []
@@ -213,7 +319,8 @@ def test_every_no_and_every_result_has_a_sentence() -> None:
         ("http://h:1?q", "/?q"),
         ("http://h:12/b", None),
         ("https://h:1/b", None),
-        ("//h:1/b", None),
+        ("//h:1/b", "/b"),
+        ("//h:2/b", None),
         ("/%zz", None),
         ("mailto:a@b", None),
     ],
@@ -280,6 +387,7 @@ def test_the_outgoing_head() -> None:
     head = request_head(
         block,
         line,
+        target=line.target.canonical,
         lines=out.plain,
         volatile=volatile,
         host=b"o",

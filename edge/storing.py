@@ -1,0 +1,114 @@
+"""What a response that has come does to what is stored: kept anew, joined to its other parts, refreshed, dropped.
+
+Acts on the storage; what is sent to clients is fetch.py's. Every way in asks the purge rules last, so that nothing that
+was purged while it was fetched comes to lie here as clean (see purging.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge import answer
+from edge.conditional import opaque, speaks_of
+from edge.partial import Partial, Parts
+from edge.purging import Verdict
+from edge.storable import NotStored
+
+if TYPE_CHECKING:
+    from edge.admission import Admission
+    from edge.cache import Cache
+    from edge.object import StoredObject
+    from edge.reader import Reader
+    from edge.response import ResponseFacts
+
+
+class Place:
+    """Where a response is to lie: its key, the variant by the names of its Vary, and the purge position at which its
+    fetch began."""
+
+    __slots__ = ("key", "mark", "names", "variant")
+
+    def __init__(self, key: bytes, names: tuple[bytes, ...], variant: bytes | None, mark: object) -> None:
+        self.key = key
+        self.names = names
+        self.variant = variant
+        self.mark = mark
+
+
+def keep(
+    cache: Cache, facts: ResponseFacts, admission: Admission, body: bytes, place: Place
+) -> tuple[StoredObject, NotStored | None]:
+    """Store a complete response; (the object, why it is not stored all the same)."""
+    fresh = answer.stored(
+        facts, admission, body, cache.trail, key=place.key, variant=place.variant, mark=place.mark
+    )
+    return fresh, admit(cache, fresh, place)
+
+
+def admit(cache: Cache, fresh: StoredObject, place: Place) -> NotStored | None:
+    """Put an object into the storage, unless a purge has overtaken it."""
+    verdict = cache.purges.judge(fresh)
+    if verdict is Verdict.GONE:
+        return NotStored.PURGED
+    fresh.soft = verdict is Verdict.SOFT
+    return None if cache.storage.put(fresh, place.names) else NotStored.NO_ROOM
+
+
+def keep_part(
+    cache: Cache, facts: ResponseFacts, admission: Admission, body: bytes, place: Place, reader: Reader
+) -> NotStored | None:
+    """Store what a 206 brought, joined to what lies there if both have the same strong validator (RFC 9110
+    §15.3.7.3). A whole response under that validator keeps its body and takes the new fields (RFC 9111 §3.4)."""
+    part = facts.part
+    if part is None or part.size is None or len(body) != part.end - part.start:
+        return NotStored.PARTIAL
+    if part.size > cache.settings.object_max:
+        return NotStored.TOO_LARGE
+    parts = Parts(part.size)
+    old = cache.storage.select(place.key, reader.field)
+    if old is not None and _same_strong(old, facts):
+        if isinstance(old, Partial) and old.parts.size == part.size:
+            parts = old.parts
+        elif not isinstance(old, Partial) and len(old.body) == part.size:
+            parts = Parts(part.size, ((0, old.body),) if old.body else ())
+    joined = answer.part(
+        facts, admission, parts.with_part(part.start, body), cache.trail,
+        key=place.key, variant=place.variant, mark=place.mark,
+    )  # fmt: skip
+    return admit(cache, joined, place)
+
+
+def _same_strong(old: StoredObject, facts: ResponseFacts) -> bool:
+    etag = old.etag
+    return etag is not None and etag == facts.etag and etag[:2] != b"W/"
+
+
+def refreshed(
+    cache: Cache, old: StoredObject, facts: ResponseFacts, admission: Admission, place: Place
+) -> tuple[StoredObject, NotStored | None]:
+    """The stored response after a 304 whose fields `facts` already holds merged (RFC 9111 §4.3.4): its body with new
+    fields and a new age. Its compressed forms stay: their bytes are the same."""
+    fresh = answer.stored(
+        facts, admission, old.body, cache.trail, key=place.key, variant=place.variant, mark=place.mark
+    )
+    cache.storage.discard(old)
+    if admission.reason is not None:
+        return fresh, admission.reason
+    return fresh, admit(cache, fresh, place)
+
+
+def confirmed_by(old: StoredObject, facts: ResponseFacts) -> bool:
+    """Does a 304 speak of this stored response?"""
+    return speaks_of(facts.etag, old.etag, facts.last_modified, old.last_modified)
+
+
+def same_by_head(old: StoredObject, facts: ResponseFacts) -> bool:
+    """Does the answer to a HEAD describe the stored response: the same validators and the same length, as far as it
+    names them (RFC 9111 §4.3.5)?"""
+    if facts.status != old.status or isinstance(old, Partial):
+        return False
+    if facts.content_length is not None and facts.content_length != len(old.body):
+        return False
+    if facts.etag is not None and (old.etag is None or opaque(facts.etag) != opaque(old.etag)):
+        return False
+    return facts.last_modified in (None, old.last_modified)
