@@ -47,6 +47,21 @@ def command(
     origin_place: Annotated[
         str, typer.Option(help="Where the origin stands, to be felt as distance: a place's code, or none.")
     ] = "none",
+    query_drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A query parameter that neither key nor origin gets: a name, or such as utm_*; repeatable."
+        ),
+    ] = None,
+    query_sort: Annotated[
+        bool, typer.Option("--query-sort", help="Order query parameters by name, for key and origin.")
+    ] = False,
+    cookies: Annotated[
+        str | None,
+        typer.Option(
+            help="rfc: cookies prevent nothing. pass: what bears one goes past. strip: taken out both ways."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="The node's name in Via and Cache-Status.")] = "edge",
 ) -> None:
     """A shared HTTP cache in front of any server.
@@ -66,6 +81,9 @@ def command(
             memory=memory,
             admin=admin,
             origin_place=origin_place,
+            query_sort=query_sort,
+            query_drop=query_drop or (),
+            cookies=cookies,
         )
     except PlanError as error:
         typer.echo(f"cdnlab: {error}", err=True)

@@ -25,21 +25,31 @@ def single_edge(
     memory: str | int | None = None,
     admin: str | None = None,
     origin_place: str | None = None,
+    query_sort: bool = False,
+    query_drop: Sequence[str] = (),
+    cookies: str | None = None,
 ) -> Topology:
     """One edge at `listen` (host:port) before `origins` (URLs).
 
     origin_place: the code of the place the origins stand at, felt as distance; None or "none" is no distance.
+    query_sort, query_drop, cookies: the rule of the one route that there is.
     admin: host:port, "off", or None for the default. PlanError for whatever doesn't parse.
     """
     backends = [backend.model_dump(exclude_unset=True) for backend in parse_origins(origins, origin_place)]
     pool = {"backends": backends, "origin_host": origin_host, "forwarded_proto": forwarded_proto}
     edge = {"memory": memory} if memory is not None else {}
+    route: dict[str, Any] = {"pool": "origins"}
+    if query_sort or query_drop:
+        route["query"] = {"sort": query_sort, "drop": list(query_drop)}
+    if cookies is not None:
+        route["cookies"] = cookies
     return Topology.build(
         {
             **_alone(name, "edge", listen, admin),
             "distance": {"enabled": "place" in backends[0]},
             "vips": [],
             "pools": {"origins": pool},
+            "routes": [route] if len(route) > 1 else [],
             "edge": edge,
         }
     )

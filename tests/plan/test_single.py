@@ -125,3 +125,14 @@ def test_complaints(make: Any, message: str) -> None:
     with pytest.raises(PlanError) as caught:
         make()
     assert message in str(caught.value)
+
+
+def test_an_edge_alone_has_one_route_where_it_is_given_rules() -> None:
+    assert single_edge("127.0.0.1:8080", [APP]).routes == ()
+    made = single_edge("127.0.0.1:8080", [APP], query_sort=True, query_drop=["utm_*"], cookies="strip")
+    (route,) = made.routes
+    assert (route.host, route.path, route.pool, route.cookies) == (None, "/", "origins", "strip")
+    assert (route.query.sort, route.query.drop, route.query.keep) == (True, ("utm_*",), "all")
+    assert single_edge("127.0.0.1:8080", [APP], cookies="pass").routes[0].query.sort is False
+    with pytest.raises(PlanError, match=r"cookies: .never. is not one of rfc, pass, strip"):
+        single_edge("127.0.0.1:8080", [APP], cookies="never")
