@@ -6,12 +6,16 @@ Decides what may be set and what holds if nothing is. What follows from it is ed
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator
 
 from cdnlab.plan.section import KIB, MIB, Section, setting
 from cdnlab.plan.units import Size
+
+Coding = Literal["br", "zstd", "gzip"]
+CODINGS: tuple[Coding, ...] = get_args(Coding)
+"""The codings that can be made, in the default order of preference: what each makes of text, the smallest first."""
 
 _TYPE = re.compile(r"(?:\*/\*\+|[a-z0-9!#$&^_.+-]+/)[a-z0-9!#$&^_.+-]+|[a-z0-9!#$&^_.+-]+/\*")
 
@@ -34,8 +38,8 @@ class CompressionSpec(Section):
     enabled: bool = setting(
         True, "Off sends everything as it came; what an origin has coded passes through either way."
     )
-    codings: Annotated[tuple[Literal["br", "zstd", "gzip"], ...], AfterValidator(_distinct)] = setting(
-        ("br", "zstd", "gzip"),
+    codings: Annotated[tuple[Coding, ...], AfterValidator(_distinct)] = setting(
+        CODINGS,
         "The codings offered, in order of preference where a client likes several equally.",
         "`br`, `zstd`, `gzip`",
     )

@@ -1,0 +1,69 @@
+"""Which content codings a client likes, and how much (RFC 9110 §12.5.3).
+
+Decides an order among the codings that this node offers. It knows no response: whether there is a form in one of these
+codings is for others to see. Computed once for each distinct header block. Pure.
+
+Three readings that the RFC leaves open:
+
+- Without Accept-Encoding any coding is acceptable. Whoever does not send it is mostly a program that can't decode, so
+  it gets none.
+- A field that is malformed anywhere says nothing at all: half of it may be the half that refuses.
+- Nothing can be done for a client that refuses identity and everything that there is. It gets identity, which §12.4.1
+  allows ("disregard"): a 406 would make a page fail that can be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from cdnlab.wire.fields import directives, split_list
+
+IDENTITY = b"identity"
+_ALIASES = {b"x-gzip": b"gzip", b"x-compress": b"compress"}  # RFC 9110 §8.4.1.3, §8.4.1.1
+_MEMBER = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
+)
+
+
+def weights(value: bytes) -> dict[bytes, int] | None:
+    """Each coding's weight in thousandths, `*` among them; None if any member is malformed.
+
+    The same coding twice counts with its lowest weight: if one of them refuses, the client refuses.
+    """
+    found: dict[bytes, int] = {}
+    for member in split_list(value):
+        match = _MEMBER.fullmatch(member)
+        if match is None:
+            return None
+        name = match[1].lower()
+        name = _ALIASES.get(name, name)
+        weight = round(float(match[2]) * 1000) if match[2] is not None else 1000
+        found[name] = min(weight, found.get(name, 1000))
+    return found
+
+
+def preference(value: bytes | None, offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Those of `offered` that a client with this Accept-Encoding likes at least as much as identity, the best first.
+
+    Among equals the order of `offered` counts, so the same field always gives the same order. () means identity.
+    """
+    given = weights(value) if value else None
+    if not given:
+        return ()
+    others = given.get(b"*", 0)
+    least = max(1, given.get(IDENTITY, others))
+    liked = [
+        (-weight, place)
+        for place, coding in enumerate(offered)
+        if (weight := given.get(coding, others)) >= least
+    ]
+    return tuple([offered[place] for _, place in sorted(liked)])
+
+
+def wanted(index: Mapping[bytes, bytes], offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """What `preference` says of a request with these fields; () too where it says no-transform (RFC 9111 §5.2.1.6)."""
+    value = index.get(b"accept-encoding")
+    if value is None or b"no-transform" in directives(index.get(b"cache-control", b"")):
+        return ()
+    return preference(value, offered)
