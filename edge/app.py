@@ -89,6 +89,9 @@ class Edge:
             origin_host=pool.origin_host,
             forwarded_proto=pool.forwarded_proto,
             trusted=topology.trusted_peers(node.name),
+            negative=spec.negative_ttl(),
+            stale_disconnected=spec.stale_disconnected,
+            background_max=spec.background_max,
         )
         storage = MemoryStorage(spec.memory, REGISTRY[POLICY](), spec.variants_max)
         flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)

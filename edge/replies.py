@@ -44,11 +44,12 @@ log = logging.getLogger("cdnlab.edge")
 class Replies:
     """Answers from the store and of this node's own, and the record of all answers."""
 
-    __slots__ = ("_by_place", "_other", "ring", "settings", "tallies", "trail", "wall_offset")
+    __slots__ = ("_by_place", "_other", "ring", "settings", "stale_sent", "tallies", "trail", "wall_offset")
 
     def __init__(self, settings: Settings, trail: Trail, tallies: Tallies, ring: Ring) -> None:
         self.settings = settings
         self.trail = trail
+        self.stale_sent: dict[Stale, int] = dict.fromkeys(Stale, 0)
         self.tallies = tallies
         self.ring = ring
         self._by_place = tallies.by_place
@@ -78,6 +79,7 @@ class Replies:
         reader.fetch = None
         reader.x.source = None
         reader.result = Result.STALE
+        self.stale_sent[why] += 1
         if why in (Stale.WHILE_REVALIDATE, Stale.MAX_STALE):
             member = cache_status.hit(self.trail.node, found.ttl(instant), str(why))
         else:

@@ -37,6 +37,18 @@ NOT_STORED = MetricSpec(
     ("reason",),
     "Answers of the origin that were not stored, by why.",
 )
+NOT_REUSED = MetricSpec(
+    "cdnlab_edge_not_reused_total",
+    "counter",
+    ("reason",),
+    "Requests for which the origin was asked, by why what is stored did not do.",
+)
+STALE = MetricSpec(
+    "cdnlab_edge_stale_total", "counter", ("reason",), "Stale responses that were sent all the same, by why."
+)
+BACKGROUND = MetricSpec(
+    "cdnlab_edge_background_fetches", "gauge", (), "Fetches under way that renew what is stored, for nobody."
+)
 OBJECTS = MetricSpec("cdnlab_edge_stored_objects", "gauge", (), "Objects stored; each variant is one.")
 STORED = MetricSpec(
     "cdnlab_edge_stored_bytes", "gauge", (), "Bytes that stored objects take, heads and keys included."
@@ -51,7 +63,7 @@ EVICTIONS = MetricSpec(
 FLIGHTS = MetricSpec("cdnlab_edge_fetches", "gauge", (), "Requests to the origin under way.")
 
 TABLE = (
-    DURATION, REQUESTS, BYTES, FETCHES, FETCHED, NOT_STORED, OBJECTS, STORED, ARRIVING, CAPACITY, EVICTIONS,
+    DURATION, REQUESTS, BYTES, FETCHES, FETCHED, NOT_STORED, NOT_REUSED, STALE, BACKGROUND, OBJECTS, STORED, ARRIVING, CAPACITY, EVICTIONS,
     FLIGHTS,
 )  # fmt: skip
 
@@ -65,6 +77,9 @@ def families(cache: Cache) -> Iterator[Family]:
     yield family(FETCHES, [((_ANSWERS[kind],), count) for kind, count in cache.fetches.items()])
     yield family(FETCHED, [((), cache.fetched_bytes)])
     yield family(NOT_STORED, [((str(reason),), count) for reason, count in cache.not_stored.items()])
+    yield family(NOT_REUSED, [((str(reason),), count) for reason, count in cache.not_reused.items()])
+    yield family(STALE, [((str(reason),), count) for reason, count in cache.replies.stale_sent.items()])
+    yield family(BACKGROUND, [((), cache.in_background)])
     yield family(OBJECTS, [((), storage.objects)])
     yield family(STORED, [((), storage.used)])
     yield family(ARRIVING, [((), storage.reserved)])

@@ -293,6 +293,15 @@ class RouteSpec(Section):
     )
 
 
+class NegativeSpec(Section):
+    """For how long a response is kept that has a status such as 404 and does not say for how long itself."""
+
+    status: StatusRange = Field(description="Its status, or a range such as 500-599.")
+    ttl: Duration = Field(
+        description="Its freshness lifetime.", ge=0.0, le=86400.0, json_schema_extra={"unit": "seconds"}
+    )
+
+
 class EdgeSpec(Section):
     """What the edges do."""
 
@@ -341,6 +350,20 @@ class EdgeSpec(Section):
         gt=0.0,
         le=600.0,
     )
+    stale_disconnected: Duration = setting(
+        3600.0,
+        "For how long after its end of freshness a response is sent while no origin can be reached, unless it forbids "
+        "that. 0: only what stale-if-error allows.",
+        "seconds",
+        ge=0.0,
+    )
+    background_max: int = setting(
+        100, "Stale responses (stale-while-revalidate) that are validated behind at a time.", "fetches", ge=0
+    )
+    negative: tuple[NegativeSpec, ...] = setting(
+        (),
+        "Statuses whose responses are kept although they do not say for how long; the first that fits counts.",
+    )
     purge_lag_max: Duration = setting(
         2.0,
         "How old an edge's word may be that it has applied every purge. An edge that was frozen for longer revalidates "
@@ -358,6 +381,15 @@ class EdgeSpec(Section):
         default_factory=CompressionSpec,
         description="What is sent in a content coding that the origin did not apply.",
     )
+
+    def negative_ttl(self) -> dict[int, int]:
+        """Seconds by status, of every status that a rule is for."""
+        found: dict[int, int] = {}
+        for rule in self.negative:
+            low, high = rule.status
+            for status in range(low, high + 1):
+                found.setdefault(status, int(rule.ttl))
+        return found
 
 
 class StoreSpec(Section):

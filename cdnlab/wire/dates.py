@@ -19,15 +19,20 @@ _CLOCK = rb"([0-2][0-9]):([0-5][0-9]):([0-6][0-9])"
 _MONTH = rb"(" + b"|".join(_MONTHS) + rb")"
 _DAY = rb"(?:" + b"|".join(_DAYS) + rb")"
 _DAY_LONG = rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
-_IMF_FIXDATE = re.compile(_DAY + rb", ([0-3][0-9]) " + _MONTH + rb" ([0-9]{4}) " + _CLOCK + rb" GMT")
-_RFC_850 = re.compile(_DAY_LONG + rb", ([0-3][0-9])-" + _MONTH + rb"-([0-9]{2}) " + _CLOCK + rb" GMT")
-_ASCTIME = re.compile(_DAY + rb" " + _MONTH + rb" ([ 0-3][0-9]) " + _CLOCK + rb" ([0-9]{4})")
+_IMF_FIXDATE = re.compile(
+    _DAY + rb", ([0-3][0-9]) " + _MONTH + rb" ([0-9]{4}) " + _CLOCK + rb" GMT", re.IGNORECASE
+)
+_RFC_850 = re.compile(
+    _DAY_LONG + rb", ([0-3][0-9])-" + _MONTH + rb"-([0-9]{2}) " + _CLOCK + rb" GMT", re.IGNORECASE
+)
+_ASCTIME = re.compile(_DAY + rb" " + _MONTH + rb" ([ 0-3][0-9]) " + _CLOCK + rb" ([0-9]{4})", re.IGNORECASE)
 
 
 def parse_date(value: bytes, wall: float) -> int | None:
     """Seconds since 1970 of an HTTP date, None if it is none. `wall`, in the same unit, settles two-digit years.
 
-    A wrong day of the week is overlooked: the other numbers say what was meant, and nothing else reads it.
+    A wrong day of the week is overlooked: the other numbers say what was meant, and nothing else reads it. Case does not
+    matter, and a zone other than GMT makes it no date (RFC 9111 §4.2).
     """
     if match := _IMF_FIXDATE.fullmatch(value):
         day, month, year, *clock = match.groups()
@@ -46,7 +51,7 @@ def _seconds(year: int, month: bytes, day: bytes, clock: list[bytes]) -> int | N
     if hours > 23 or seconds > 60:  # 60 is a leap second, and the same instant as the next :00
         return None
     try:
-        days = date(year, _MONTH_NUMBER[month], int(day)).toordinal() - _EPOCH
+        days = date(year, _MONTH_NUMBER[month.title()], int(day)).toordinal() - _EPOCH
     except ValueError:
         return None
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
