@@ -66,7 +66,9 @@ class Balancer:
         sweep = self._sweep = Sweep(loop)
         connector = make_connector(node, loop, sweep)
         routes = topology.balancer_routes()
-        self.forwarders = make_forwarders(topology, {route.pool for route in routes}, connector)
+        self.forwarders = make_forwarders(
+            topology, {route.pool for route in routes}, connector, node.secrets.hash_key
+        )
         proxy = HttpProxy(
             topology,
             node.name,

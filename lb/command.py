@@ -36,7 +36,7 @@ def command(
     listen: Annotated[str, typer.Option(help="Where to listen, HOST:PORT.")],
     backend: Annotated[list[str], typer.Option(help="A server behind it, HOST:PORT or URL; repeatable.")],
     algorithm: Annotated[
-        str, typer.Option(help="round_robin, least_connections or nearest.")
+        str, typer.Option(help="round_robin, least_connections, ring_hash or bounded_load.")
     ] = "round_robin",
     admin: Annotated[
         str | None, typer.Option(help="Admin API at HOST:PORT, or off. Default: 1021 above the port.")

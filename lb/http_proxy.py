@@ -16,7 +16,8 @@ from cdnlab.forward.answers import own_answer
 from cdnlab.forward.client import client_address, forwarded_for, place_of
 from cdnlab.forward.exchange import Failure, Forward, Forwarder, OutRequest
 from cdnlab.forward.explain import HOP_FIELD, Hop, hop_member, mark_anew
-from cdnlab.forward.key import HostRules, key_rules
+from cdnlab.forward.key import HostRules, key_prefix, key_rules
+from cdnlab.forward.owner import edge_key
 from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS, Tallies, Tally
@@ -62,6 +63,7 @@ class Standing:
         "peer_line",
         "place",
         "place_line",
+        "prefix",
         "request_id",
         "rest",
         "rules",
@@ -78,6 +80,8 @@ class Standing:
         self.peer_line = b"X-Forwarded-For: %b\r\n" % peer.encode()
         self.lines = self.peer_line + self.place_line
         self.rules: HostRules | None = None
+        self.prefix: bytes | None = None
+        """What the edge's key begins with, where the pool chooses by that key; None where it does not."""
         self.block: RequestBlock | None = None
         """The block for which `rest` holds; None: for this one request only."""
         self.volatile: tuple[Field, ...] | None = None
@@ -172,6 +176,8 @@ class HttpProxy:
             self._refuse(exchange, 405, f"{line.method.decode()} is not for a gateway", ALLOW)
         else:
             standing = self._stand(exchange, plan, self.forwarders[pool])
+            if standing.forwarder.pool.keyed:
+                standing.prefix = self._prefix(exchange.scheme, plan.claims.host, pool)
             self._send(exchange, standing)
             if self._only is not None and line.ordinary and not exchange.explain:
                 standing.block, standing.volatile = block, exchange.volatile
@@ -221,6 +227,10 @@ class HttpProxy:
             marks = [mark_anew(self._explain_key, marks[0], line.method, target)]
         return b"".join([b"Cdnlab-Explain: %b\r\n" % value for value in marks])
 
+    def _prefix(self, scheme: bytes, host: bytes, pool: str) -> bytes:
+        """The key's part that does not depend on the target: scheme and host as they are sent on."""
+        return key_prefix(self._protos.get(pool, scheme), self._hosts.get(pool, host).lower())
+
     def _send(self, exchange: Exchange, standing: Standing) -> None:
         line, ids = exchange.line, self.ids
         start = line.start if standing.rules is None else _ruled(line, standing.rules)
@@ -242,6 +252,8 @@ class HttpProxy:
             exchange.explain,
             exchange.started,
         )
+        if standing.prefix is not None:
+            forward.aim(edge_key(standing.prefix, line.target.canonical, standing.rules))
         exchange.source = proxied
         proxied.forward = forward
         forward.begin()
@@ -368,7 +380,7 @@ class Proxied:
         tried = list(forward.passed or ())
         seen = {name for name, _ in tried}
         if forward.backend is not None:
-            explained = forward.owner.pool.explain(forward.request.place, forward.backend)
+            explained = forward.owner.pool.explain(forward.request.place, forward.backend, forward.key)
             tried += [(name, reason) for name, reason in explained if name not in seen]
         return tried
 
