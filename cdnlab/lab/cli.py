@@ -31,6 +31,9 @@ COMMANDS = {
     "get": Entry(
         "cdnlab.lab.get:command", "Fetch a path as a client somewhere, and explain the way it went."
     ),
+    "audit": Entry(
+        "cdnlab.lab.audit:command", "Ask pages as two users, and see whether a cache mixes them up."
+    ),
     "log": Entry("cdnlab.lab.log:command", "Show the last requests."),
     "events": Entry("cdnlab.lab.events:command", "Show what changed, and why."),
     "kill": Entry("cdnlab.lab.orders:kill", "Kill a node (SIGKILL)."),
