@@ -178,7 +178,7 @@ def make_listener(
         place_of=place_finder(topology),
         trusted=topology.trusted_peers(node.name),
         holder=holder,
-        alive=lambda: health_answer(node.health, node.name),
+        alive=lambda: health_answer(node.state_now, node.name),
         explain=explains(node.secrets.explain_key),
         accept_rtt=accept_rtt,
         proxy_protocol=proxy_protocol,

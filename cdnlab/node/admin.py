@@ -19,6 +19,7 @@ from aiohttp import web
 from cdnlab.node.exposition import CONTENT_TYPE, Exposition
 from cdnlab.node.health_answer import NodeState
 from cdnlab.node.log import KEPT
+from cdnlab.node.node import BadRequest
 
 if TYPE_CHECKING:
     from cdnlab.node.node import Node
@@ -78,6 +79,7 @@ class Admin:
             web.get("/status", self._status),
             web.get("/requests", self._requests),
             web.get("/events", self._events),
+            web.get("/purges", self._purges),
             web.post("/drain", self._drain),
             web.post("/undrain", self._undrain),
             web.post("/purge", self._purge),
@@ -141,7 +143,7 @@ class Admin:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         node = self._node
-        return web.Response(status=200 if node.ready else 503, text=f"{node.health}: {node.reason}\n")
+        return web.Response(status=200 if node.ready else 503, text=f"{node.state_now}: {node.reason_now}\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._exposition.text(), headers={"Content-Type": CONTENT_TYPE})
@@ -179,7 +181,15 @@ class Admin:
             raise Refusal(
                 HTTPStatus.BAD_REQUEST, "the body is not a JSON object", 'send such as {"url": "…"}'
             )
-        return _json(await self._node.purge(asked))
+        try:
+            return _json(await self._node.purge(asked), HTTPStatus.ACCEPTED)
+        except BadRequest as bad:
+            raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
+
+    async def _purges(self, request: web.Request) -> web.Response:
+        if self._node.purges is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node does not purge", "ask an edge")
+        return _json(self._node.purges(request.query.get("id")))
 
     async def _faults(self, request: web.Request) -> web.Response:
         raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node takes no faults", "kill or pause it instead")
@@ -190,7 +200,7 @@ class Admin:
 
     def _state(self) -> Mapping[str, Any]:
         node = self._node
-        return {"node": node.name, "state": node.health, "reason": node.reason, "since": node.since}
+        return {"node": node.name, "state": node.state_now, "reason": node.reason_now, "since": node.since}
 
 
 def host_name(field: str) -> str:
@@ -227,5 +237,7 @@ def _number(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
-def _json(content: Mapping[str, Any]) -> web.Response:
-    return web.json_response(content, dumps=lambda value: json.dumps(value, ensure_ascii=False) + "\n")
+def _json(content: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.json_response(
+        content, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False) + "\n"
+    )

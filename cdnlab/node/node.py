@@ -38,6 +38,15 @@ LOG_DROPPED = MetricSpec(
 NODE_METRICS = (INFO, READY, DRAINING, CONNECTIONS, LOG_DROPPED, STALL_SPEC)
 
 
+class BadRequest(Exception):
+    """What was posted to the admin API can't be understood: what is wrong, and the remedy."""
+
+    def __init__(self, error: str, remedy: str) -> None:
+        super().__init__(f"{error}; {remedy}")
+        self.error = error
+        self.remedy = remedy
+
+
 class App(Protocol):
     """What a tier does in a node. `build(node)` makes it; nothing is opened before start()."""
 
@@ -92,7 +101,12 @@ class Node:
         self.drain_changed: list[Callable[[bool], None]] = []
         """Called after the admin API, or a signal, made the node draining (True) or not (False)."""
         self.purge: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
-        """What POST /purge does with its JSON body; None answers 501."""
+        """What POST /purge does with its JSON body, or BadRequest; None answers 501."""
+        self.purges: Callable[[str | None], Mapping[str, Any]] | None = None
+        """What GET /purges?id=ID says; None answers 501."""
+        self.behind: Callable[[], bool] = lambda: False
+        """Whether what this node holds may be out of date; asked whenever its state is, since nothing tells a process
+        that it was frozen. build() sets it."""
         self.admin: Admin | None = None
         self.garbage = Garbage()
         self.stalls = StallMeter(self._stood_still)
@@ -108,7 +122,18 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether the node wants requests."""
-        return self.health is NodeState.READY
+        return self.state_now is NodeState.READY
+
+    @property
+    def state_now(self) -> NodeState:
+        """`health`, but BEHIND for a ready node that is."""
+        return NodeState.BEHIND if self.health is NodeState.READY and self.behind() else self.health
+
+    @property
+    def reason_now(self) -> str:
+        """Why it is in `state_now`."""
+        state = self.state_now
+        return self.reason if state is self.health else state.sentence
 
     @property
     def draining(self) -> bool:
@@ -144,8 +169,8 @@ class Node:
             "node": self.name,
             "tier": self.tier,
             "place": self.place,
-            "state": self.health,
-            "reason": self.reason,
+            "state": self.state_now,
+            "reason": self.reason_now,
             "since": self.since,
             "pid": os.getpid(),
             "started": self.started,

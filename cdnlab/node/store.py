@@ -109,6 +109,16 @@ class Store:
             raise StoreAway(f"the store at {self.url} is away: {self.reason}")
         return await self._send(command, within)
 
+    async def ask(self, *command: str | bytes | float, within: float = WITHIN) -> Any:
+        """As call(), but the server itself is asked whatever this node believes about it: that may be a second old."""
+        return await self._send(command, within)
+
+    async def wait(self, *command: str | bytes | float, within: float) -> Any:
+        """A command that waits in the server (XREAD BLOCK): as call(), and no round trip is counted."""
+        if not self.up:
+            raise StoreAway(f"the store at {self.url} is away: {self.reason}")
+        return await self._send(command, within, counted=False)
+
     async def get(self, key: str | bytes, *, within: float = WITHIN) -> bytes | None:
         """The value of `key`, None without one."""
         value: bytes | None = await self.call("GET", key, within=within)
@@ -156,7 +166,7 @@ class Store:
         await self._changed.wait()
         return self.up
 
-    async def _send(self, command: Iterable[str | bytes | float], within: float) -> Any:
+    async def _send(self, command: Iterable[str | bytes | float], within: float, counted: bool = True) -> Any:
         started = now()
         try:
             async with asyncio.timeout(within):
@@ -170,7 +180,8 @@ class Store:
             raise StoreRefused(f"the store at {self.url} refused: {error}") from error
         except (RedisError, OSError) as error:
             raise self._away("connection", _reason(error)) from error
-        self._round_trips.observe(now() - started)
+        if counted:
+            self._round_trips.observe(now() - started)
         if not self.up:
             self._set(True, "answers")
         return answer

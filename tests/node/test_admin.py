@@ -15,7 +15,7 @@ from cdnlab.node.admin import Admin, host_name, is_address
 from cdnlab.node.health_answer import NodeState
 from cdnlab.node.log import KEPT
 from cdnlab.node.metrics import Family, MetricSpec, Tallies
-from cdnlab.node.node import Node
+from cdnlab.node.node import BadRequest, Node
 from cdnlab.plan.single import single_edge
 
 DURATION = MetricSpec("cdnlab_test_duration_seconds", "histogram", ("result", "client_place"), "How long.")
@@ -105,6 +105,21 @@ async def test_health_and_readiness_are_two_things(client: Client) -> None:
     assert await client.get("/readyz") == (503, "behind: missed purges\n")
 
 
+async def test_being_behind_is_asked_for_at_every_look(client: Client) -> None:
+    behind = True
+    client.node.behind = lambda: behind
+    client.node.change(NodeState.READY, "serving")
+    status, text = await client.get("/readyz")
+    assert (status, text.partition(":")[0]) == (503, "behind")
+    assert not client.node.ready
+    behind = False
+    assert await client.get("/readyz") == (200, "ready: serving\n")
+    assert client.node.status()["state"] == "ready"
+    behind = True
+    client.node.change(NodeState.DRAINING, "told to drain")
+    assert await client.get("/readyz") == (503, "draining: told to drain\n")
+
+
 async def test_requests_and_events_can_be_followed(client: Client) -> None:
     ring = client.node.ring
     for number in range(3):
@@ -180,13 +195,20 @@ async def test_purging_is_the_tier_s(client: Client) -> None:
     assert (await client.post("/purge", b"{}"))[0] == 501
 
     async def purge(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "url" not in asked:
+            raise BadRequest("it names nothing", "name something")
         return {"purged": asked["url"]}
 
+    assert (await client.get("/purges"))[0] == 501
+    client.node.purges = lambda name: {"asked": name}
+    assert json.loads((await client.get("/purges?id=a-1"))[1]) == {"asked": "a-1"}
     client.node.purge = purge
     assert (await client.post("/purge", b"[]"))[0] == 400
     assert (await client.post("/purge", b"{"))[0] == 400
     assert (await client.post("/purge", b"\xff"))[0] == 400
-    assert await client.post("/purge", b'{"url": "/x"}') == (200, {"purged": "/x"})
+    refused = {"error": "it names nothing", "remedy": "name something"}
+    assert await client.post("/purge", b"{}") == (400, refused)
+    assert await client.post("/purge", b'{"url": "/x"}') == (202, {"purged": "/x"})
     assert (await client.post("/purge", io.BytesIO(b" " * (1 << 21))))[0] == 413
 
 
