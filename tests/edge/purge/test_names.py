@@ -8,7 +8,7 @@ import pytest
 
 from cdnlab.forward.key import key_rules
 from cdnlab.plan.settings import RouteSpec
-from edge.purge.asked import BadPurge, RULES_MAX, packed, prefix_key, rules_of, unpacked, url_key
+from edge.purge.asked import RULES_MAX, BadPurge, packed, prefix_key, rules_of, unpacked, url_key
 from edge.purge.rules import Kind, Rule
 from edge.purge.tags import EVERY, MEMBERS_MAX, groups, invalidated_groups, tags
 
