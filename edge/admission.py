@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from cdnlab.wire.dates import format_date, parse_date
 from cdnlab.wire.fields import Field
-from edge import freshness
+from edge import cookies, freshness
+from edge.cookies import Cookies
 from edge.directives import RequestControl
 from edge.freshness import Source
 from edge.response import ResponseFacts
@@ -20,11 +21,21 @@ from edge.storable import NotStored, refusal
 class Asked:
     """What the decision needs to know of the request: when it was sent, what it was, and what it bore."""
 
-    __slots__ = ("asked_at", "authorized", "control", "method", "target")
+    __slots__ = ("asked_at", "authorized", "control", "cookie", "cookies", "method", "target")
 
     def __init__(
-        self, asked_at: float, method: bytes, target: bytes, control: RequestControl | None, authorized: bool
+        self,
+        asked_at: float,
+        method: bytes,
+        target: bytes,
+        control: RequestControl | None,
+        authorized: bool,
+        *,
+        cookie: bool = False,
+        cookies: Cookies = Cookies.RFC,
     ) -> None:
+        self.cookie = cookie
+        self.cookies = cookies
         self.asked_at = asked_at
         self.method = method
         self.target = target
@@ -34,9 +45,9 @@ class Asked:
 
 class Admission:
     """born: arrival minus corrected initial age; lifetime in seconds; date: bytes and seconds of the Date sent on;
-    age: the received Age in seconds, or None; reason: why it is not stored, or None."""
+    age: the received Age in seconds, or None; reason: why it is not stored, or None; warnings: what to say if it is."""
 
-    __slots__ = ("age", "born", "date", "date_value", "lifetime", "reason", "source")
+    __slots__ = ("age", "born", "date", "date_value", "lifetime", "reason", "source", "warnings")
 
     def __init__(
         self,
@@ -70,7 +81,9 @@ class Admission:
             wall=wall,
             negative=negative.get(facts.status),
         )
-        self.reason: NotStored | None = refusal(
+        self.reason: NotStored | None = cookies.refusal(
+            asked.cookies, cookie=asked.cookie, sets_cookie=facts.sets_cookie
+        ) or refusal(
             facts,
             method=asked.method,
             target=asked.target,
@@ -81,6 +94,11 @@ class Admission:
             length=length,
             object_max=object_max,
         )
+        self.warnings = (
+            ()
+            if self.reason is not None
+            else cookies.warnings(facts.kept, cookie=asked.cookie, vary=facts.vary or ())
+        )
 
     def reusable(self, now: float) -> bool:
         """May those who waited be served from it without asking again?"""
@@ -90,7 +108,8 @@ class Admission:
         """The sums, for a person."""
         age = max(0.0, now - self.born)
         kind = "" if self.source is Source.NONE else f" from {self.source}"
-        return f"age {age:.1f} s, lifetime {self.lifetime} s{kind}"
+        said = f"age {age:.1f} s, lifetime {self.lifetime} s{kind}"
+        return "; warning: ".join([said, *(f"{warning}, {warning.sentence}" for warning in self.warnings)])
 
 
 def _age_and_date(volatile: tuple[Field, ...]) -> tuple[bytes | None, bytes | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import edge.eviction.lru
 from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.key import key_rules
 from cdnlab.forward.metrics import listener_families, pool_families
 from cdnlab.forward.probe import Prober
 from cdnlab.forward.trail import Trail
@@ -92,6 +93,8 @@ class Edge:
             negative=spec.negative_ttl(),
             stale_disconnected=spec.stale_disconnected,
             background_max=spec.background_max,
+            rules=key_rules(topology.routes),
+            explain_key=node.secrets.explain_key,
         )
         storage = MemoryStorage(spec.memory, REGISTRY[POLICY](), spec.variants_max)
         flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from cdnlab.forward.client import client_address, forwarded_for, place_of
 from cdnlab.forward.exchange import OutRequest
-from cdnlab.forward.explain import MARK_FIELD
+from cdnlab.forward.explain import MARK_FIELD, mark_anew
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS
 from cdnlab.wire.request import VOLATILE
-from edge import cache_status, conditional
+from edge import cache_status, conditional, cookies
 from edge.cache_status import Fwd
 from edge.collapse import Flights
+from edge.cookies import CookieWarning, bears_cookie, without_cookie
 from edge.decision import NotReused, Stale, judge
 from edge.fetch import Fetch
 from edge.invalidation import named_keys
+from edge.no_vary_search import Searches, variation_of
 from edge.object import StoredObject, Variants
 from edge.outgoing import max_forwards, request_head
 from edge.partial import Partial
@@ -42,11 +44,13 @@ from edge.vary import variant_key
 
 if TYPE_CHECKING:
     from cdnlab.forward.exchange import Forwarder
+    from cdnlab.forward.key import HostRules
     from cdnlab.forward.trail import Trail
     from cdnlab.net.exchange import Exchange
     from cdnlab.node.log import Ring
     from cdnlab.node.metrics import Tallies
     from cdnlab.wire.fields import Field
+    from edge.coding.coder import Coder
     from edge.response import ResponseFacts
 
 _HIT = POSITION[Result.HIT]
@@ -58,9 +62,9 @@ class Cache:
     """The handler of an edge's listeners."""
 
     __slots__ = (
-        "_by_place", "_member", "_other", "_shards", "_touch", "fetched_bytes", "fetches", "flights", "forwarder",
-        "in_background", "not_reused", "not_stored", "ours", "purges", "replies", "ring", "settings", "storage",
-        "tallies", "trail",
+        "_by_place", "_member", "_other", "_shards", "_touch", "coder", "fetched_bytes", "fetches", "flights", "forwarder",
+        "in_background", "not_reused", "not_stored", "ours", "purges", "replies", "ring", "searches", "settings",
+        "storage", "tallies", "trail", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +77,10 @@ class Cache:
         tallies: Tallies,
         ring: Ring,
         purges: Purges | None = None,
+        coder: Coder | None = None,
     ) -> None:
+        """`coder` makes compressed forms; None where nothing is compressed."""
+        self.coder = coder
         self.purges: Purges = purges or NoPurges()
         self.settings = settings
         self.storage = storage
@@ -91,6 +98,9 @@ class Cache:
         self.not_stored: dict[NotStored, int] = dict.fromkeys(NotStored, 0)
         self.not_reused: dict[NotReused, int] = dict.fromkeys(NotReused, 0)
         """Requests for which the origin was asked, by why what is stored did not do."""
+        self.warnings: dict[CookieWarning, int] = dict.fromkeys(CookieWarning, 0)
+        """Responses that were stored with something to be said about it, by what."""
+        self.searches = Searches()
         self.in_background = 0
         """Fetches under way that renew what is stored, and for which nobody waits."""
         self._member = cache_status.name(trail.node)
@@ -98,7 +108,7 @@ class Cache:
         self._touch = storage.touched.append
         self._by_place = tallies.by_place
         self._other = tallies.of("")
-        self.replies = Replies(settings, trail, tallies, ring)
+        self.replies = Replies(settings, trail, tallies, ring, coder)
 
     def tick(self) -> None:
         """A few times a second: waiters that have waited too long, and what the calendar says of the clock."""
@@ -119,9 +129,11 @@ class Cache:
             facts = self._facts(x)
         if facts.claims.chosen or x.trusted:
             x.place = place_of(facts.claims, x.place, x.trusted)
-        method = line.method
+        method, target = line.method, line.target.canonical
+        if facts.rules is not None:
+            target = _ruled(x, facts.rules)
         if facts.plain and (method == b"GET" or method == b"HEAD") and not x.explain:
-            key = (facts.peer_prefix if x.trusted else facts.prefix) + line.target.canonical
+            key = (facts.peer_prefix if x.trusted else facts.prefix) + target
             entry = self._shards[hash(key) & _MASK].get(key)
             found = _variant(entry, x, facts) if isinstance(entry, Variants) else entry
             if found is not None:
@@ -151,6 +163,9 @@ class Cache:
         """Send an object with its own head, and count. The exchange may be at its next request when `answer`
         returns, so everything is read before."""
         line, started, place, peer, status = x.line, x.started, x.place, x.peer, found.status
+        self._touch(found)
+        if found.forms is not None and self.coder is not None and facts.codings:
+            found = self.coder.pick(found, facts.codings, started)
         request_id = b""
         for name, value in volatile:
             if name == b"x-request-id":
@@ -159,7 +174,6 @@ class Cache:
                 peer = client_address(peer, True, value, self.settings.trusted)
         body = found.body
         size = len(body) if line.method == b"GET" else 0
-        self._touch(found)
         x.answer(status, found.head, body)
         seconds = now() - started
         tally = (self._by_place.get(place) or self._other)[_HIT]
@@ -180,14 +194,19 @@ class Cache:
 
     def _facts(self, x: Exchange) -> RequestFacts:
         settings = self.settings
-        facts = RequestFacts(x.block, x.host, x.scheme, settings.places, settings.may_choose_place)
+        facts = RequestFacts(
+            x.block, x.host, x.scheme, settings.places, settings.may_choose_place, settings.rules
+        )
+        if self.coder is not None:
+            facts.codings = self.coder.wanted(x.block.index)
         if x.line.target.authority is None:
             x.block.derived = facts
         return facts
 
     def _slow(self, x: Exchange, facts: RequestFacts) -> None:
         method = x.line.method
-        if method in (b"GET", b"HEAD") and facts.bypass is None:
+        bypass = facts.bypass or _cookie(x, facts)
+        if method in (b"GET", b"HEAD") and bypass is None:
             self.lookup(x, facts)
         elif method == b"CONNECT":
             self._refuse(x, facts, 501, "CONNECT is for forward proxies; this is a gateway")
@@ -201,21 +220,23 @@ class Cache:
             self.replies.record(reader, 204, Result.REFUSED, "max-forwards", "")
         else:
             got = method in (b"GET", b"HEAD")
-            reason = (got and facts.bypass) or NotStored.METHOD
+            reason = (got and bypass) or NotStored.METHOD
             reader = self._reader(x, facts, Fwd.BYPASS if got else Fwd.METHOD, Result.PASS)
             # an answer to POST may say that it is one to GET as well: its head decides
             self._pass(reader, None if method == b"POST" else reason, None)
 
     def _reader(self, x: Exchange, facts: RequestFacts, fwd: Fwd, result: Result) -> Reader:
         prefix = facts.peer_prefix if x.trusted else facts.prefix
-        return Reader(x, facts, prefix + x.line.target.canonical, fwd, result)
+        return Reader(x, facts, prefix + facts.target(x.line.target.canonical), fwd, result)
 
     def lookup(self, x: Exchange, facts: RequestFacts, alone: bool = False) -> None:
         """Answer a GET or HEAD from the store, or get it; `alone` without waiting for another's fetch."""
         reader = self._reader(x, facts, Fwd.BYPASS, Result.HIT)
         control, instant, key = facts.control, now(), reader.key
         entry = self.storage.find(key)
-        found, why = self._stored(reader, entry, instant)
+        found, why = self._stored(reader, key, entry, instant)
+        if entry is None and self.searches:
+            found, why = self._equal(reader, instant)
         if found is not None and why is None:
             self._touch(found)
             self.replies.from_store(reader, found, instant)
@@ -243,13 +264,23 @@ class Cache:
                 alone=alone or reader.authorized or facts.range is not None or reader.fwd is Fwd.REQUEST,
             )  # fmt: skip
 
+    def _equal(self, reader: Reader, instant: float) -> tuple[StoredObject | None, NotReused | None]:
+        """What is stored under another query that means the same (No-Vary-Search), if it can be used as it is."""
+        place = self.searches.find(reader.key)
+        if place is None:
+            return None, NotReused.NOTHING_STORED
+        found, why = self._stored(reader, place.key, self.storage.find(place.key), instant)
+        if found is None or why is not None or variation_of(found.start) != place.variation:
+            return None, NotReused.NOTHING_STORED
+        return found, None
+
     def _stored(
-        self, reader: Reader, entry: StoredObject | Variants | None, instant: float
+        self, reader: Reader, key: bytes, entry: StoredObject | Variants | None, instant: float
     ) -> tuple[StoredObject | None, NotReused | Stale | None]:
-        """What is stored for a request, and why it can't be used as it is."""
+        """What is stored under a key for a request, and why it can't be used as it is."""
         if entry is None:
             return None, NotReused.NOTHING_STORED
-        found = self.storage.select(reader.key, reader.field)
+        found = self.storage.select(key, reader.field)
         if found is None:
             return None, NotReused.NO_VARIANT
         purges = self.purges
@@ -318,7 +349,15 @@ class Cache:
             self._drop(reader, 400, "the request names no host")
         else:
             extra = conditional.validators(checked.etag, checked.last_modified) if checked else b""
-            fetch.start([Way(self.forwarder)], extra, keep_conditions)
+            self._start(fetch, self._ways(reader), extra, keep_conditions)
+
+    def _start(self, fetch: Fetch, ways: list[Way], extra: bytes, keep_conditions: bool) -> None:
+        """The one step out of this cache: whoever rehearses a request (explain.py) stops here."""
+        fetch.start(ways, extra, keep_conditions)
+
+    def _ways(self, reader: Reader) -> list[Way]:
+        """Whom to ask, in order of preference."""
+        return [Way(self.forwarder)]
 
     def _drop(self, reader: Reader, status: int, why: str) -> None:
         reader.fetch = None
@@ -332,9 +371,7 @@ class Cache:
         facts, line, settings = reader.facts, reader.line, self.settings
         host = settings.origin_host or facts.claims.host
         if reader.explain and all(backend.ours for backend in way.forwarder.pool.backends):
-            extra += b"".join(
-                [b"Cdnlab-Explain: %b\r\n" % value for name, value in reader.volatile if name == MARK_FIELD]
-            )
+            extra += self._mark_line(reader)
         outgoing = facts.outgoing(reader.block)
         scheme = facts.forwarded_proto if reader.trusted else reader.scheme
         lines = outgoing.kept if keep_conditions else outgoing.plain if facts.one_range else outgoing.whole
@@ -360,6 +397,14 @@ class Cache:
             expect=reader.block.expect,
         )
 
+    def _mark_line(self, reader: Reader) -> bytes:
+        """The mark is for one target: for another it is signed anew."""
+        line, key = reader.line, self.settings.explain_key
+        marks = [value for name, value in reader.volatile if name == MARK_FIELD]
+        if reader.target != line.target.canonical:
+            marks = [mark_anew(key, value, line.method, reader.target) for value in marks]
+        return b"".join([b"Cdnlab-Explain: %b\r\n" % value for value in marks])
+
     def _refuse(self, x: Exchange, facts: RequestFacts, status: int, why: str, extra: bytes = b"") -> None:
         self.replies.refuse(self._reader(x, facts, Fwd.BYPASS, Result.REFUSED), status, why, extra)
 
@@ -373,19 +418,41 @@ class Cache:
             self.storage.discard(fetch.checked)
         if not fetch.leader.line.safe and 200 <= status < 400:
             self.invalidate(fetch.key, fetch)
-            target = fetch.leader.line.target
-            prefix = fetch.key[: len(fetch.key) - len(target.canonical)]
-            for key in named_keys(facts.index, prefix, target.path):
-                self.invalidate(key, fetch)
+            leader = fetch.leader
+            prefix = fetch.key[: len(fetch.key) - len(leader.target)]
+            for key in named_keys(facts.index, prefix, leader.line.target.path):
+                self.invalidate(prefix + leader.facts.target(key[len(prefix) :]), fetch)
 
     def invalidate(self, key: bytes, by: Fetch | None = None) -> None:
         """What lies under a key is no longer true, and what is being fetched may not be, but for the answer `by` which
         this became known."""
         self.storage.remove(key)
         self.flights.doom(key, by)
+        equal = self.searches.forget(key) if self.searches else None
+        if equal is not None:
+            self.storage.remove(equal)
 
 
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
+
+
+def _ruled(x: Exchange, rules: HostRules) -> bytes:
+    """The target as the route's rule leaves it. A route that strips cookies does so here, before anybody looks; for
+    what its cookie takes past the cache it is b"", under which nothing lies."""
+    canonical = x.line.target.canonical
+    cookies = rules.rule(x.line.target.path).cookies
+    if cookies != "rfc" and bears_cookie(x.volatile):
+        if cookies == "pass":
+            return b""
+        x.volatile = without_cookie(x.volatile)
+    return rules.target(canonical)
+
+
+def _cookie(x: Exchange, facts: RequestFacts) -> NotStored | None:
+    """Does a cookie take the request past the cache?"""
+    if facts.rules is None or not bears_cookie(x.volatile):
+        return None
+    return cookies.refusal(facts.cookies(x.line.target.path), cookie=True, sets_cookie=False)
 
 
 def _variant(record: Variants, x: Exchange, facts: RequestFacts) -> StoredObject | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from cdnlab.net.clock import now, wall
 from edge import answer, storing
 from edge.admission import Admission, Asked
+from edge.cookies import Cookies, bears_cookie, without_set_cookie
 from edge.decision import after_failure
 from edge.response import ResponseFacts, response_facts
 from edge.results import Result
@@ -85,7 +86,10 @@ class Fetch:
         self.readers: list[Reader] = [] if leader.absent else [leader]
         self.waiters: list[Reader] = []
         self.names: tuple[bytes, ...] = ()
-        self._asked = Asked(now(), leader.line.method, leader.key, leader.facts.control, leader.authorized)
+        self._asked = Asked(
+            now(), leader.line.method, leader.key, leader.facts.control, leader.authorized,
+            cookie=bears_cookie(leader.volatile), cookies=leader.facts.cookies(leader.line.target.path),
+        )  # fmt: skip
         self._mark = cache.purges.mark()
         self._ways: list[Way] = []
         self._extra = b""
@@ -130,14 +134,16 @@ class Fetch:
         """What it brings must not be stored."""
         self._doomed = True
 
+    def takes(self, reader: Reader) -> bool:
+        """May another request read along, or wait for the head?"""
+        return self._shareable(reader) if self.headed else len(self.waiters) < self.cache.flights.waiters_max
+
     def join(self, reader: Reader) -> bool:
         """Let another request read along or wait for the head; False if it must fetch for itself."""
-        if not self.headed:
-            if len(self.waiters) >= self.cache.flights.waiters_max:
-                return False
-            self.waiters.append(reader)
-        elif not self._shareable(reader):
+        if not self.takes(reader):
             return False
+        if not self.headed:
+            self.waiters.append(reader)
         reader.fetch = self
         reader.x.source = reader
         reader.result = Result.COLLAPSED
@@ -205,6 +211,8 @@ class Fetch:
     ) -> None:
         """The head: decide about storing, begin the responses, let go of those who can't share it."""
         facts = response_facts(block)
+        if self._asked.cookies is Cookies.STRIP:
+            facts = without_set_cookie(facts)
         instant = now()
         if self.checked is not None and facts.status == 304:
             self._confirmed(self.checked, facts, volatile, instant)
@@ -500,7 +508,7 @@ class Fetch:
             reader.sent = len(whole)
         reader.fetch = None
         reader.x.source = None
-        replies.record(reader, reader.status, reader.result, self.reason or "", self._backend())
+        replies.record(reader, reader.status, reader.result, self._remark(), self._backend())
         reader.x.answer(reader.status, head, whole or b"")
         return False
 
@@ -514,9 +522,7 @@ class Fetch:
         if self._stream.give(reader) and self._over and reader.fetch is self:
             self.readers.remove(reader)
             reader.fetch = None
-            self.cache.replies.record(
-                reader, reader.status, reader.result, self.reason or "", self._backend()
-            )
+            self.cache.replies.record(reader, reader.status, reader.result, self._remark(), self._backend())
             reader.x.finish(self._trailers)
 
     def pace(self) -> None:
@@ -532,6 +538,12 @@ class Fetch:
                 forward.pause()
             else:
                 forward.resume()
+
+    def _remark(self) -> str:
+        """Why it was not stored, or what is to be said of its being stored."""
+        if self.reason is not None:
+            return self.reason
+        return str(self._admission.warnings[0]) if self._admission and self._admission.warnings else ""
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class Reader:
         self.x = x
         self.why = why  # why what is stored did not do
         self.absent = False  # nobody waits for the answer: it renews what is stored
-        self.target = x.line.target.canonical  # as it is keyed and sent on
+        self.target = facts.target(x.line.target.canonical)  # as it is keyed and sent on
         self.facts = facts
         self.key = key
         self.fwd = fwd

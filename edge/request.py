@@ -8,9 +8,10 @@ one listener's, so the scheme may be part of it. Nothing of a single client is i
 from __future__ import annotations
 
 from cdnlab.forward.client import Claims, claims
-from cdnlab.forward.key import key_prefix
+from cdnlab.forward.key import HostRules, KeyRules, key_prefix
 from cdnlab.wire.fields import HOP_BY_HOP, hop_by_hop
 from cdnlab.wire.request import RequestBlock
+from edge.cookies import Cookies
 from edge.directives import RequestControl, request_control
 from edge.outgoing import Outgoing
 from edge.ranges import well_formed
@@ -28,16 +29,24 @@ class RequestFacts:
     plain                 nothing in the block asks anything of a cache: a fresh object can be sent as it is
     variant_key           what the block gives for `variant_names`, the names that were last asked for
     bypass                why the request goes to the origin whatever is stored, or None
+    codings               the content codings that its client likes, the best first (edge/coding); the cache fills it in
+    rules                 the host's query rules and what its routes do about cookies; None where no route says any
     """
 
     __slots__ = (
-        "bypass", "claims", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
-        "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "range",
+        "bypass", "claims", "codings", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
+        "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "range", "rules",
         "variant_key", "variant_names",
     )  # fmt: skip
 
     def __init__(
-        self, block: RequestBlock, host: bytes, scheme: bytes, places: frozenset[str], may_choose_place: bool
+        self,
+        block: RequestBlock,
+        host: bytes,
+        scheme: bytes,
+        places: frozenset[str],
+        may_choose_place: bool,
+        rules: KeyRules | None = None,
     ) -> None:
         index = block.index
         self.claims: Claims = claims(index, host, places, may_choose_place)
@@ -54,9 +63,19 @@ class RequestFacts:
         self.if_range = index.get(b"if-range")
         self.bypass = _bypass(block)
         self.plain = self.bypass is None and not any(name in index for name in _ASKS_CACHE)
+        self.rules: HostRules | None = None if rules is None else rules.host(self.claims.host)
         self.outgoing_lines: Outgoing | None = None
+        self.codings: tuple[bytes, ...] = ()
         self.variant_names: tuple[bytes, ...] = ()
         self.variant_key = b""
+
+    def target(self, canonical: bytes) -> bytes:
+        """The target as it is keyed and sent on."""
+        return canonical if self.rules is None else self.rules.target(canonical)
+
+    def cookies(self, path: bytes) -> Cookies:
+        """What is done about cookies on the request's route."""
+        return Cookies.RFC if self.rules is None else Cookies(self.rules.rule(path).cookies)
 
     def outgoing(self, block: RequestBlock) -> Outgoing:
         """The lines that travel on, computed when first needed: a hit needs none. The block is not kept here, since it

@@ -9,7 +9,7 @@ from __future__ import annotations
 from cdnlab.forward.client import OWN
 from cdnlab.wire.fields import hop_by_hop
 from cdnlab.wire.response import ResponseBlock
-from edge import vary
+from edge import no_vary_search, vary
 from edge.directives import ResponseControl, response_control
 from edge.invalidation import named_keys
 from edge.names import cache_groups, surrogate_keys
@@ -26,7 +26,7 @@ class ResponseFacts:
 
     __slots__ = (
         "cache_status", "content_length", "control", "etag", "expires", "groups", "index", "kept", "last_modified",
-        "lines", "part", "sets_cookie", "start", "status", "tags", "vary", "vary_here", "version", "via",
+        "lines", "part", "sets_cookie", "start", "status", "tags", "variation", "vary", "vary_here", "version", "via",
     )  # fmt: skip
 
     def __init__(self, block: ResponseBlock) -> None:
@@ -46,6 +46,7 @@ class ResponseFacts:
         self.last_modified = index.get(b"last-modified") or None
         self.expires = index.get(b"expires")
         self.sets_cookie = b"set-cookie" in index
+        self.variation = no_vary_search.variation(index.get(b"no-vary-search"))
         self.part: Part | None = content_range(index.get(b"content-range")) if block.status == 206 else None
         self.tags = surrogate_keys(index)
         self.groups = cache_groups(index.get(b"cache-groups"))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from cdnlab.forward.key import KeyRules
+
 
 class Settings:
     """What the topology says about this cache."""
 
     __slots__ = (
-        "background_max", "forwarded_proto", "may_choose_place", "negative", "node", "object_max", "origin_host",
-        "place", "places", "pool", "stale_disconnected", "trusted",
+        "background_max", "explain_key", "forwarded_proto", "may_choose_place", "negative", "node", "object_max",
+        "origin_host", "place", "places", "pool", "rules", "stale_disconnected", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -29,9 +31,14 @@ class Settings:
         negative: Mapping[int, int] = MappingProxyType({}),
         stale_disconnected: float = 3600.0,
         background_max: int = 100,
+        rules: KeyRules | None = None,
+        explain_key: bytes = b"",
     ) -> None:
         """`place` is where it stands; `trusted` are the addresses whose X-Forwarded-For is believed. `negative`:
-        seconds of freshness by status, for responses that say nothing of it."""
+        seconds of freshness by status, for responses that say nothing of it. `rules`: what routes say about keys and
+        cookies, None where none does. `explain_key` signs the mark of a request whose target a rule changes."""
+        self.rules = rules
+        self.explain_key = explain_key
         self.negative = negative
         self.stale_disconnected = stale_disconnected
         self.background_max = background_max

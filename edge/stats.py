@@ -49,6 +49,12 @@ STALE = MetricSpec(
 BACKGROUND = MetricSpec(
     "cdnlab_edge_background_fetches", "gauge", (), "Fetches under way that renew what is stored, for nobody."
 )
+WARNINGS = MetricSpec(
+    "cdnlab_edge_warnings_total",
+    "counter",
+    ("reason",),
+    "Responses that were stored although a cookie suggests that it was an accident, by how.",
+)
 OBJECTS = MetricSpec("cdnlab_edge_stored_objects", "gauge", (), "Objects stored; each variant is one.")
 STORED = MetricSpec(
     "cdnlab_edge_stored_bytes", "gauge", (), "Bytes that stored objects take, heads and keys included."
@@ -80,6 +86,7 @@ def families(cache: Cache) -> Iterator[Family]:
     yield family(NOT_REUSED, [((str(reason),), count) for reason, count in cache.not_reused.items()])
     yield family(STALE, [((str(reason),), count) for reason, count in cache.replies.stale_sent.items()])
     yield family(BACKGROUND, [((), cache.in_background)])
+    yield family(WARNINGS, [((str(warning),), count) for warning, count in cache.warnings.items()])
     yield family(OBJECTS, [((), storage.objects)])
     yield family(STORED, [((), storage.used)])
     yield family(ARRIVING, [((), storage.reserved)])

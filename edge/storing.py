@@ -42,16 +42,24 @@ def keep(
     fresh = answer.stored(
         facts, admission, body, cache.trail, key=place.key, variant=place.variant, mark=place.mark
     )
-    return fresh, admit(cache, fresh, place)
+    return fresh, admit(cache, fresh, facts, admission, place)
 
 
-def admit(cache: Cache, fresh: StoredObject, place: Place) -> NotStored | None:
+def admit(
+    cache: Cache, fresh: StoredObject, facts: ResponseFacts, admission: Admission, place: Place
+) -> NotStored | None:
     """Put an object into the storage, unless a purge has overtaken it."""
     verdict = cache.purges.judge(fresh)
     if verdict is Verdict.GONE:
         return NotStored.PURGED
     fresh.soft = verdict is Verdict.SOFT
-    return None if cache.storage.put(fresh, place.names) else NotStored.NO_ROOM
+    if not cache.storage.put(fresh, place.names):
+        return NotStored.NO_ROOM
+    if facts.variation is not None:
+        cache.searches.stored(place.key, facts.variation)
+    for warning in admission.warnings:
+        cache.warnings[warning] += 1
+    return None
 
 
 def keep_part(
@@ -75,7 +83,7 @@ def keep_part(
         facts, admission, parts.with_part(part.start, body), cache.trail,
         key=place.key, variant=place.variant, mark=place.mark,
     )  # fmt: skip
-    return admit(cache, joined, place)
+    return admit(cache, joined, facts, admission, place)
 
 
 def _same_strong(old: StoredObject, facts: ResponseFacts) -> bool:
@@ -94,7 +102,7 @@ def refreshed(
     cache.storage.discard(old)
     if admission.reason is not None:
         return fresh, admission.reason
-    return fresh, admit(cache, fresh, place)
+    return fresh, admit(cache, fresh, facts, admission, place)
 
 
 def confirmed_by(old: StoredObject, facts: ResponseFacts) -> bool:
