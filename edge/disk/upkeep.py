@@ -32,7 +32,7 @@ from edge.disk.files import Segment, segment_path
 from edge.disk.index import Places
 from edge.disk.jobs import Copy, Drop, Job, Remove
 from edge.disk.layout import SEGMENT_HEAD, Bad, BadRecord, Kind
-from edge.disk.place import hits_of, reading_size, segment_of
+from edge.disk.place import hits_of, reading_size, same, segment_of
 from edge.disk.reasons import State
 from edge.disk.scan import Found as Record
 from edge.disk.scan import Scan, scan, sizes
@@ -308,7 +308,9 @@ class Upkeep:
         index = self._storage.index
         if job.new is not None and index.move(job.key, job.variant, job.old, job.new):
             self.kept += 1
-        elif index.at(job.key, job.variant) == job.old:
+            return
+        at = index.at(job.key, job.variant)
+        if isinstance(at, int) and same(at, job.old):
             index.remove(job.key, job.variant)
             self.evicted += 1
 
@@ -387,7 +389,9 @@ class Upkeep:
             return
         known = storage.index.find(found.key_hash)
         at = storage.index.at(found.key_hash, found.variant_hash)
-        if at is found.place or at == found.place:
+        if at is found.place or (
+            isinstance(at, int) and isinstance(found.place, int) and same(at, found.place)
+        ):
             storage.index.remove(found.key_hash, found.variant_hash)
         if reason is not Bad.GONE:
             what = (
