@@ -1,56 +1,52 @@
 """Least recently used: the object that has waited longest for a request goes first.
 
-A list linked through the objects themselves: a dict would be resized now and then, and stall the loop when it
-holds hundreds of thousands. Pure.
+Mattson, Gecsei, Slutz, Traiger: Evaluation techniques for storage hierarchies, IBM Systems Journal 9(2), 1970. Agrees
+with libcachesim's LRU object for object. Pure.
 """
 
 from __future__ import annotations
 
-from edge.eviction.policy import register
-from edge.object import StoredObject
+from collections.abc import Sequence
+from typing import Any
+
+from edge.eviction.chain import Chain
+from edge.eviction.policy import Entry, Policy, register
 
 NAME = "lru"
 
 
-@register(NAME)
-class Lru:
+@register
+class Lru(Policy):
     """The order of last use."""
 
-    __slots__ = ("_newest", "_oldest")
+    __slots__ = ("_chain",)
 
-    def __init__(self) -> None:
-        self._newest: StoredObject | None = None
-        self._oldest: StoredObject | None = None
+    name = "lru"
 
-    def added(self, stored: StoredObject) -> None:
+    def __init__(self, capacity: int = 0) -> None:
+        super().__init__(capacity)
+        self._chain = Chain()
+
+    def added(self, entry: Entry) -> None:
         """It counts as used now."""
-        stored.older = newest = self._newest
-        stored.newer = None
-        if newest is None:
-            self._oldest = stored
-        else:
-            newest.newer = stored
-        self._newest = stored
+        entry.rank = self.colour
+        self._chain.push(entry)
 
-    def removed(self, stored: StoredObject) -> None:
+    def touched(self, entries: Sequence[Entry]) -> None:
+        """Move each to the end."""
+        self._chain.renew(entries)
+
+    def removed(self, entry: Entry) -> None:
         """Unlink it."""
-        newer, older = stored.newer, stored.older
-        if newer is None:
-            self._newest = older
-        else:
-            newer.older = older
-        if older is None:
-            self._oldest = newer
-        else:
-            older.newer = newer
-        stored.newer = stored.older = None
+        self._chain.unlink(entry)
 
-    def touched(self, stored: StoredObject) -> None:
-        """Move it to the end."""
-        if stored.newer is not None:
-            self.removed(stored)
-            self.added(stored)
+    def resized(self, entry: Entry, by: int) -> None:
+        """Only the sum changes."""
+        self._chain.bytes += by
 
-    def victim(self) -> StoredObject | None:
+    def victim(self) -> Any:
         """The one used longest ago."""
-        return self._oldest
+        entry = self._chain.oldest
+        if entry is not None:
+            self._chain.unlink(entry)
+        return entry
