@@ -50,13 +50,15 @@ class Prober:
         on_transition: OnTransition | None = None,
         context: ssl.SSLContext | None = None,
         rng: Random | None = None,
+        without: str = "",
     ) -> None:
         """Check `pool` as `spec` says.
 
         `source_address`: the node's own address to ask from, or None for whichever the kernel takes.
         `host`: the Host field where the spec names none (the pool's origin_host). `context`: for backends
         with TLS; without one their certificates are verified against the system's authorities.
-        `on_transition` is called after the pool has taken note of a change.
+        `on_transition` is called after the pool has taken note of a change. `without`: the backend that is this
+        node itself, and is not asked about itself.
         """
         self.pool = pool
         self.spec = spec
@@ -67,6 +69,7 @@ class Prober:
         self._context = context
         self._rng = rng or Random()
         self._tasks: list[asyncio.Task[None]] = []
+        self._backends = [backend for backend in pool.backends if backend.name != without]
         for backend in pool.backends:
             backend.health.rise, backend.health.fall = spec.rise, spec.fall
 
@@ -74,7 +77,7 @@ class Prober:
         """Begin: the first checks at once, but for the jitter."""
         if self.spec.kind == "none":
             return
-        for backend in self.pool.backends:
+        for backend in self._backends:
             self._tasks.append(spawn(self._watch(backend), f"check {self.pool.name}/{backend.name}"))
 
     def stop(self) -> None:

@@ -28,7 +28,7 @@ from cdnlab.world.distance import nearest_first, round_trip
 if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange, Handler
     from cdnlab.node.node import Node
-    from cdnlab.plan.topology import BackendSpec, Topology
+    from cdnlab.plan.topology import BackendSpec, PoolSpec, Topology, UpstreamSpec
 
 
 def make_pool(topology: Topology, name: str, secret: bytes = b"") -> Pool:
@@ -92,13 +92,16 @@ def place_finder(topology: Topology) -> Callable[[str], str]:
     return place_of
 
 
-def make_connector(node: Node, loop: asyncio.AbstractEventLoop, sweep: Sweep) -> Connector:
-    """This node's upstream connections: from its own address, over links if distance is on."""
+def make_connector(
+    node: Node, loop: asyncio.AbstractEventLoop, sweep: Sweep, spec: UpstreamSpec | None = None
+) -> Connector:
+    """This node's upstream connections: from its own address, over links if distance is on. `spec`: what it gives the
+    backends, where that is not the topology's `upstream`."""
     topology = node.topology
     return Connector(
         loop,
         sweep,
-        topology.upstream,
+        spec or topology.upstream,
         source_address=own_address(node),
         round_trip=trip_times(topology),
         window=topology.distance.window,
@@ -125,9 +128,18 @@ def own_address(node: Node) -> str | None:
     return spec.address if bound and not spec.addresses else None
 
 
-def make_prober(node: Node, pool: Pool) -> Prober:
-    """The active checks of a pool; each change of state is an event of this node."""
-    spec = node.topology.pool(pool.name)
+def make_prober(
+    node: Node,
+    pool: Pool,
+    *,
+    like: PoolSpec | None = None,
+    heard: Callable[[Backend, Transition], None] | None = None,
+) -> Prober:
+    """The active checks of a pool; each change of state is an event of this node, and `heard` is told.
+
+    `like`: whose checks these are, where the pool is none of the topology's own. This node itself is not checked.
+    """
+    spec = like or node.topology.pool(pool.name)
 
     def changed(backend: Backend, transition: Transition) -> None:
         text = f"{transition.before} -> {transition.after}: {transition.detail}"
@@ -140,9 +152,16 @@ def make_prober(node: Node, pool: Pool) -> Prober:
             after=str(transition.after),
             reason=transition.detail,
         )
+        if heard is not None:
+            heard(backend, transition)
 
     return Prober(
-        pool, spec.health, source_address=own_address(node), host=spec.origin_host, on_transition=changed
+        pool,
+        spec.health,
+        source_address=own_address(node),
+        host=spec.origin_host,
+        on_transition=changed,
+        without=node.name,
     )
 
 
