@@ -19,6 +19,7 @@ from cdnlab.forward.exchange import OutRequest
 from cdnlab.forward.explain import MARK_FIELD, mark_anew
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS
+from cdnlab.wire.fields import Field
 from cdnlab.wire.request import VOLATILE
 from edge import cache_status, conditional, cookies
 from edge.cache_status import Fwd
@@ -27,6 +28,7 @@ from edge.cookies import CookieWarning, bears_cookie, without_cookie
 from edge.decision import NotReused, Stale, judge
 from edge.fetch import Fetch
 from edge.invalidation import named_keys
+from edge.names import cache_groups
 from edge.no_vary_search import Searches, variation_of
 from edge.object import StoredObject, Variants
 from edge.outgoing import max_forwards, request_head
@@ -43,19 +45,26 @@ from edge.storage_memory import SHARDS, MemoryStorage
 from edge.vary import variant_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cdnlab.forward.exchange import Forwarder
     from cdnlab.forward.key import HostRules
     from cdnlab.forward.trail import Trail
     from cdnlab.net.exchange import Exchange
     from cdnlab.node.log import Ring
     from cdnlab.node.metrics import Tallies
-    from cdnlab.wire.fields import Field
     from edge.coding.coder import Coder
     from edge.response import ResponseFacts
 
 _HIT = POSITION[Result.HIT]
 _HIT_RESULT = Result.HIT  # reading a member of an enumeration from its class is a Python call in 3.11
 _MASK = SHARDS - 1
+
+
+_Known = tuple[bytes, bytes, dict[bytes, StoredObject | Variants]]
+"""(prefix, key, the shard it lies in) of a request line."""
+_Client = tuple[tuple[Field, ...], bool, bytes, str]
+"""(the lines themselves, whether Authorization is among them, X-Request-Id, the client's address) of a connection."""
 
 
 class Cache:
@@ -129,23 +138,47 @@ class Cache:
             facts = self._facts(x)
         if facts.claims.chosen or x.trusted:
             x.place = place_of(facts.claims, x.place, x.trusted)
-        method, target = line.method, line.target.canonical
-        if facts.rules is not None:
-            target = _ruled(x, facts.rules)
-        if facts.plain and (method == b"GET" or method == b"HEAD") and not x.explain:
-            key = (facts.peer_prefix if x.trusted else facts.prefix) + target
-            entry = self._shards[hash(key) & _MASK].get(key)
+        if facts.plain and line.gets and not x.explain:
+            prefix = facts.peer_prefix if x.trusted else facts.prefix
+            known: _Known | None = line.derived  # type: ignore[assignment]
+            if known is None or known[0] is not prefix or facts.rules is not None:
+                known = self._know(x, facts, prefix)
+            entry = known[2].get(known[1])
             found = _variant(entry, x, facts) if isinstance(entry, Variants) else entry
             if found is not None:
                 started = x.started
                 if (started < found.head_until and found.checked == self.purges.position) or (
                     started < found.fresh_until and self._renew(found, started)
                 ):
-                    volatile = x.volatile
-                    if found.open or not _authorized(volatile):
-                        self._hit(x, facts, found, volatile)
+                    client: _Client | None = x.tag
+                    if client is None or client[0] is not x.volatile:
+                        client = self._client(x)
+                    if found.open or not client[1]:
+                        self._hit(x, facts, found, client)
                         return
         self._slow(x, facts)
+
+    def _know(self, x: Exchange, facts: RequestFacts, prefix: bytes) -> _Known:
+        """What a request line means under a prefix, remembered with the line: lines are as few as targets, and bytes that
+        are kept need not be hashed again. Not where a route has rules, which may look at what is the client's own."""
+        line = x.line
+        target = line.target.canonical if facts.rules is None else _ruled(x, facts.rules)
+        key = prefix + target
+        known = (prefix, key, self._shards[hash(key) & _MASK])
+        if facts.rules is None:
+            line.derived = known
+        return known
+
+    def _client(self, x: Exchange) -> _Client:
+        """What a connection's own lines say, remembered with the connection for as long as it repeats them."""
+        volatile, peer, request_id = x.volatile, x.peer, b""
+        for name, value in volatile:
+            if name == b"x-request-id":
+                request_id = value
+            elif name == b"x-forwarded-for" and x.trusted:
+                peer = client_address(peer, True, value, self.settings.trusted)
+        x.tag = client = (volatile, _authorized(volatile), request_id, peer)
+        return client
 
     def _renew(self, found: StoredObject, instant: float) -> bool:
         """Make an object's head anew, if nothing but its freshness had to be asked."""
@@ -157,21 +190,13 @@ class Cache:
         found.renew_head(instant, self._member, purges.confirmed_until)
         return True
 
-    def _hit(
-        self, x: Exchange, facts: RequestFacts, found: StoredObject, volatile: tuple[Field, ...]
-    ) -> None:
+    def _hit(self, x: Exchange, facts: RequestFacts, found: StoredObject, client: _Client) -> None:
         """Send an object with its own head, and count. The exchange may be at its next request when `answer`
         returns, so everything is read before."""
-        line, started, place, peer, status = x.line, x.started, x.place, x.peer, found.status
+        line, started, place, status = x.line, x.started, x.place, found.status
         self._touch(found)
         if found.forms is not None and self.coder is not None and facts.codings:
             found = self.coder.pick(found, facts.codings, started)
-        request_id = b""
-        for name, value in volatile:
-            if name == b"x-request-id":
-                request_id = value
-            elif name == b"x-forwarded-for" and x.trusted:
-                peer = client_address(peer, True, value, self.settings.trusted)
         body = found.body
         size = len(body) if line.method == b"GET" else 0
         x.answer(status, found.head, body)
@@ -186,7 +211,7 @@ class Cache:
         ring.entries.append(
             (
                 started + self.replies.wall_offset, line.method, facts.claims.host, line.target.canonical, status,
-                _HIT_RESULT, place, seconds, "", size, "", request_id, peer,
+                _HIT_RESULT, place, seconds, "", size, "", client[2], client[3],
             )
         )  # fmt: skip
 
@@ -261,7 +286,8 @@ class Cache:
             usable = None if why is NotReused.AUTHORIZATION else found
             self._get(
                 reader, usable, self._shared(reader, entry),
-                alone=alone or reader.authorized or facts.range is not None or reader.fwd is Fwd.REQUEST,
+                alone=alone or reader.authorized or facts.range is not None or reader.fwd is Fwd.REQUEST
+                or self._overtaken(reader),
             )  # fmt: skip
 
     def _equal(self, reader: Reader, instant: float) -> tuple[StoredObject | None, NotReused | None]:
@@ -292,11 +318,16 @@ class Cache:
             found.soft = found.soft or verdict is Verdict.SOFT
         why = judge(found, reader.facts.control, authorized=reader.authorized, now=instant)
         if why is None or isinstance(why, Stale):
-            if instant >= purges.confirmed_until:
+            if instant >= purges.confirmed_until or self._overtaken(reader):
                 return found, NotReused.UNPROVED
             if isinstance(found, Partial) and not self.replies.has_part(reader, found):
                 return found, NotReused.NOT_IN_PART
         return found, why
+
+    def _overtaken(self, reader: Reader) -> bool:
+        """Does the request come from an edge that has applied purges which have not arrived here?"""
+        purged = reader.facts.purged
+        return purged is not None and reader.trusted and not self.purges.reached(purged)
 
     def _shared(self, reader: Reader, entry: StoredObject | Variants | None) -> bytes:
         """The collapse key: the key, and the variant where responses are known to vary."""
@@ -313,6 +344,9 @@ class Cache:
             if flight is not None and flight.headed and flight.names and shared == reader.key:
                 shared += b"\n" + variant_key(flight.names, reader.field)
                 flight = flights.leader(shared) or flight
+            if flight is not None and self.purges.may_concern(flight.key, flight.mark):
+                flights.close(flight)  # who comes after a purge must not get what was asked for before it
+                flight = None
             if flight is not None and not known:
                 if flight.join(reader):
                     return
@@ -416,12 +450,32 @@ class Cache:
         self.fetches[status if status == 304 else min(status // 100, 5) * 100] += 1
         if fetch.checked is not None and stale_goes and status < 500:
             self.storage.discard(fetch.checked)
-        if not fetch.leader.line.safe and 200 <= status < 400:
-            self.invalidate(fetch.key, fetch)
-            leader = fetch.leader
-            prefix = fetch.key[: len(fetch.key) - len(leader.target)]
+        if not fetch.leader.line.safe:
+            self._changed(fetch, facts)
+
+    def _changed(self, fetch: Fetch, facts: ResponseFacts) -> None:
+        """The answer to an unsafe method: its target, the targets it names and the groups of these are no longer true
+        (RFC 9111 §4.4, RFC 9875 §2.2.1), nor are the groups that it names (RFC 9875 §3)."""
+        leader = fetch.leader
+        prefix = fetch.key[: len(fetch.key) - len(leader.target)]
+        groups = list(cache_groups(facts.index.get(b"cache-group-invalidation")))
+        if 200 <= facts.status < 400:
+            keys = [fetch.key]
             for key in named_keys(facts.index, prefix, leader.line.target.path):
-                self.invalidate(prefix + leader.facts.target(key[len(prefix) :]), fetch)
+                keys.append(prefix + leader.facts.target(key[len(prefix) :]))
+            for key in keys:
+                groups += self._groups_under(key)
+                self.invalidate(key, fetch)
+        if groups:
+            newest = fetch.mark == self.purges.mark()
+            self.purges.invalidate_groups(prefix, dict.fromkeys(groups))
+            if newest:
+                fetch.mark = self.purges.mark()  # this answer was made after the change that it reports
+
+    def _groups_under(self, key: bytes) -> Iterable[bytes]:
+        found = self.storage.find(key)
+        objects = found.objects.values() if isinstance(found, Variants) else () if found is None else (found,)
+        return [group for stored in objects for group in stored.groups]
 
     def invalidate(self, key: bytes, by: Fetch | None = None) -> None:
         """What lies under a key is no longer true, and what is being fetched may not be, but for the answer `by` which

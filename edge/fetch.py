@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from cdnlab.net.clock import now, wall
 from edge import answer, storing
 from edge.admission import Admission, Asked
+from edge.coding.forms import origins
 from edge.cookies import Cookies, bears_cookie, without_set_cookie
 from edge.decision import after_failure
 from edge.response import ResponseFacts, response_facts
@@ -57,8 +58,9 @@ class Fetch:
 
     __slots__ = (
         "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_halted", "_keep_conditions", "_length",
-        "_mark", "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers", "_variant", "_ways", "cache",
-        "checked", "collapse_key", "key", "leader", "names", "readers", "reason", "shared_key", "stale", "waiters",
+        "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers", "_variant", "_ways", "cache",
+        "checked", "collapse_key", "key", "leader", "mark", "names", "readers", "reason", "shared_key", "stale",
+        "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -90,7 +92,8 @@ class Fetch:
             now(), leader.line.method, leader.key, leader.facts.control, leader.authorized,
             cookie=bears_cookie(leader.volatile), cookies=leader.facts.cookies(leader.line.target.path),
         )  # fmt: skip
-        self._mark = cache.purges.mark()
+        self.mark = cache.purges.mark()
+        """The purge position at which it begins."""
         self._ways: list[Way] = []
         self._extra = b""
         self._keep_conditions = False
@@ -283,7 +286,7 @@ class Fetch:
         self._send_away(away, alone=not self._storing)
 
     def _place(self) -> Place:
-        return Place(self.key, self.names, self._variant, self._mark)
+        return Place(self.key, self.names, self._variant, self.mark)
 
     def _refused(self, reason: NotStored | None) -> None:
         """What became of storing it, known only at its end."""
@@ -325,9 +328,10 @@ class Fetch:
         self, old: StoredObject, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float
     ) -> tuple[StoredObject, Admission]:
         """The stored response with a 304's fields, stored again unless something forbids it."""
+        varies = b"vary" in facts.index
         self._facts = facts = answer.merged(old, facts)
         admission = self._admission = self._admit(facts, volatile, len(old.body), instant)
-        self.names = facts.vary or ()
+        self.names = facts.vary or () if varies else origins(facts.vary or (), old.variant)
         self._variant = variant_key(self.names, self.leader.field) if self.names else None
         fresh, reason = storing.refreshed(self.cache, old, facts, admission, self._place())
         if self._doomed:
@@ -422,7 +426,10 @@ class Fetch:
         if facts.status == 206:
             self._refused(storing.keep_part(self.cache, facts, admission, body, self._place(), self.leader))
         else:
-            self._refused(storing.keep(self.cache, facts, admission, body, self._place())[1])
+            fresh, reason = storing.keep(self.cache, facts, admission, body, self._place())
+            self._refused(reason)
+            if reason is None and self.cache.coder is not None:
+                self.cache.coder.begin(fresh, self.leader.facts.codings)
 
     def forward_failed(self, failure: Failure) -> None:
         """No response, or one cut short, which is never stored."""

@@ -5,12 +5,17 @@ Decides names only. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from edge.object import StoredObject
+
+
+PURGED_FIELD = b"cdnlab-purged"
+"""The request field in which an edge tells the edge that it asks how far it has followed the purges."""
 
 
 class Verdict(Enum):
@@ -37,6 +42,17 @@ class Purges(Protocol):
     def judge(self, stored: StoredObject) -> Verdict:
         """What the rules that are newer than the beginning of its fetch say; notes that it was compared."""
 
+    def may_concern(self, key: bytes, mark: object) -> bool:
+        """Could a rule newer than `mark` mean the response that a fetch with this mark brings? Then nobody who comes now
+        may share it."""
+
+    def reached(self, said: bytes) -> bool:
+        """Has this edge applied all that another edge had, which `said` so with its request (PURGED_FIELD)?"""
+
+    def invalidate_groups(self, origin: bytes, groups: Iterable[bytes]) -> None:
+        """A response says that these cache groups of its origin have changed (RFC 9875): drop them here, and tell the
+        other edges."""
+
 
 class NoPurges:
     """Nothing is ever purged."""
@@ -55,3 +71,14 @@ class NoPurges:
         """It stays."""
         stored.checked = self.position
         return Verdict.KEEP
+
+    def may_concern(self, key: bytes, mark: object) -> bool:
+        """No."""
+        return False
+
+    def reached(self, said: bytes) -> bool:
+        """Who knows of no purges can't say so."""
+        return False
+
+    def invalidate_groups(self, origin: bytes, groups: Iterable[bytes]) -> None:
+        """Nothing happens."""

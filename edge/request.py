@@ -14,11 +14,13 @@ from cdnlab.wire.request import RequestBlock
 from edge.cookies import Cookies
 from edge.directives import RequestControl, request_control
 from edge.outgoing import Outgoing
+from edge.purging import PURGED_FIELD
 from edge.ranges import well_formed
 from edge.storable import NotStored
 
 _SCHEMES = (b"http", b"https")
-_ASKS_CACHE = (b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"range", b"if-range")
+_ASKS_CACHE = (b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"range", b"if-range", PURGED_FIELD)
+"""What a cache has to look at before it sends what it has; the last is another edge's."""
 
 
 class RequestFacts:
@@ -35,7 +37,7 @@ class RequestFacts:
 
     __slots__ = (
         "bypass", "claims", "codings", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
-        "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "range", "rules",
+        "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "purged", "range", "rules",
         "variant_key", "variant_names",
     )  # fmt: skip
 
@@ -61,6 +63,7 @@ class RequestFacts:
         self.range = index.get(b"range")
         self.one_range = self.range is not None and well_formed(self.range)
         self.if_range = index.get(b"if-range")
+        self.purged = index.get(PURGED_FIELD)
         self.bypass = _bypass(block)
         self.plain = self.bypass is None and not any(name in index for name in _ASKS_CACHE)
         self.rules: HostRules | None = None if rules is None else rules.host(self.claims.host)

@@ -29,7 +29,7 @@ LOCAL_RULES_MAX = 10_000
 BEHIND = -1
 _MARK = struct.Struct(">8sq")
 FIELD = b"Cdnlab-Purged"
-FIELD_NAME = FIELD.lower()
+"""PURGED_FIELD as it is written."""
 
 _KEEP, _SOFT, _GONE = Verdict.KEEP, Verdict.SOFT, Verdict.GONE
 
@@ -61,7 +61,7 @@ class Purges:
 
     __slots__ = (
         "_began", "_floor_place", "_listeners", "_lives", "_local_rules", "_old_place", "applied", "by_kind",
-        "confirmed_until", "life", "local", "lost", "on_kept", "place", "position", "rules", "spoilt", "standing",
+        "confirmed_until", "equal", "life", "local", "lost", "on_kept", "place", "position", "rules", "spoilt", "standing",
         "to_others", "verdicts",
     )  # fmt: skip
 
@@ -86,6 +86,9 @@ class Purges:
         self.verdicts: dict[Verdict, int] = {_SOFT: 0, _GONE: 0}
         self.to_others: Callable[[tuple[Rule, ...]], None] | None = None
         """Hands rules that were applied here to the other edges, without waiting."""
+        self.equal: Callable[[bytes], bytes | None] | None = None
+        """The key of a stored response that would answer for another key (No-Vary-Search), or None: who purges the one
+        means the other as well."""
         self.on_kept: Callable[[], None] | None = None
         """Called when kept() has changed."""
         self._listeners: list[Callable[[], None]] = []
@@ -152,7 +155,7 @@ class Purges:
         than what that one was told to drop: it is revalidated."""
         return positions.reached(said, self.place)
 
-    def invalidate_group(self, origin: bytes, groups: Iterable[bytes]) -> None:
+    def invalidate_groups(self, origin: bytes, groups: Iterable[bytes]) -> None:
         """A response to an unsafe request says that these groups of its origin have changed (RFC 9875 §3): drop them
         here at once, and tell the others without waiting for it."""
         rules = tuple(Rule(Kind.GROUP, group_name(origin, group)) for group in groups)
@@ -171,10 +174,16 @@ class Purges:
         """From now on these hold."""
         for rule in rules:
             self.by_kind[rule.kind.value, "soft" if rule.soft else "hard"] += 1
-            if self.rules.add(rule):
-                self.lost[Lost.FLOOD] += 1
-                self._forgotten()
+            self._add(rule)
+            equal = self.equal(rule.name) if rule.kind is Kind.URL and self.equal is not None else None
+            if equal is not None:
+                self._add(rule._replace(name=equal))
         self._changed()
+
+    def _add(self, rule: Rule) -> None:
+        if self.rules.add(rule):
+            self.lost[Lost.FLOOD] += 1
+            self._forgotten()
 
     def apply_local(self, rules: tuple[Rule, ...], wall: float) -> str:
         """A purge that was posted to this edge and that no stream carries; its id."""

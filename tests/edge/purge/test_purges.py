@@ -139,7 +139,7 @@ def test_groups_that_a_response_invalidates_go_here_at_once_and_come_back_withou
     sent: list[tuple[Rule, ...]] = []
     purges.to_others = sent.append
     old = stored(purges.mark(), groups=(b"news",))
-    purges.invalidate_group(b"http://h", [b"news"])
+    purges.invalidate_groups(b"http://h", [b"news"])
     assert purges.judge(old) is Verdict.GONE
     assert sent == [(Rule(Kind.GROUP, group_name(b"http://h", b"news")),)]
     new = stored(purges.mark(), groups=(b"news",))
@@ -147,7 +147,7 @@ def test_groups_that_a_response_invalidates_go_here_at_once_and_come_back_withou
     assert purges.judge(new) is Verdict.KEEP, "it was fetched after the invalidation"
     assert purges.place is not None
     assert purges.place.sequence == 8
-    purges.invalidate_group(b"http://h", [])
+    purges.invalidate_groups(b"http://h", [])
     assert len(sent) == 1
 
 

@@ -123,7 +123,7 @@ async def test_who_joins_later_starts_where_the_stream_ends(server: Valkey) -> N
 async def test_what_a_response_invalidated_reaches_the_others(server: Valkey) -> None:
     async with edges(server, "a", "b") as (a, b):
         held = stored(b.purges.mark(), groups=(b"news",))
-        a.purges.invalidate_group(b"http://h", [b"news"])
+        a.purges.invalidate_groups(b"http://h", [b"news"])
         await until(lambda: b.purges.rules.number)
         assert b.purges.judge(held) is Verdict.GONE
         await until(lambda: a.id == b.id)
