@@ -229,7 +229,7 @@ class DiskStorage:
         known = self.index.at(hashed, second)
         if known is not None:  # it came from here
             return True
-        reason = self._refusal(stored, len(stored.body))
+        reason = self._refusal(stored, len(stored.body), len(stored.body))
         self._make_way(stored.key, hashed, names)
         if reason is not None:
             self.drop(reason)
@@ -255,7 +255,7 @@ class DiskStorage:
         hashed, second = _hashes(stored)
         self.overtaken(stored)
         self._make_way(stored.key, hashed, names)
-        reason = self._refusal(stored, incoming.total)
+        reason = self._refusal(stored, incoming.total, 0)
         if reason is not None:
             self.drop(reason)
             return False
@@ -269,7 +269,7 @@ class DiskStorage:
         """May a body of `size` bytes lie here?"""
         return size <= self.object_max and fits(size, self.segment_size)
 
-    def _refusal(self, stored: StoredObject, size: int) -> Dropped | None:
+    def _refusal(self, stored: StoredObject, size: int, waiting: int) -> Dropped | None:
         if self.upkeep.state is State.CLOSED:
             return Dropped.CLOSED
         if not self.takes(size) or len(stored.start) + len(stored.key) > self.segment_size // 4:
@@ -278,7 +278,7 @@ class DiskStorage:
             return Dropped.WORTHLESS
         if self.upkeep.failing:
             return Dropped.FAILING
-        return Dropped.QUEUE if self.queued + size > QUEUE_MAX else None
+        return Dropped.QUEUE if self.queued + waiting > QUEUE_MAX else None
 
     def _make_way(self, key: bytes, hashed: int, names: tuple[bytes, ...]) -> None:
         """What lies under a key and varies otherwise than what comes is overtaken by it."""

@@ -270,6 +270,16 @@ async def test_what_is_not_taken(tmp_path: Path) -> None:
     assert not disk.put(make(b"late"), ())
 
 
+async def test_a_body_may_be_larger_than_what_may_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.disk.storage.QUEUE_MAX", 3 * MIB)
+    async with storage(tmp_path / "d", 64 * MIB) as disk:
+        assert await put_large(disk, b"film", 7 * MIB)
+        await settled(disk)
+        assert await body(disk, b"film") == body_of(b"film", 7 * MIB)
+
+
 async def test_a_body_that_is_given_up_is_not_found(tmp_path: Path) -> None:
     async with storage(tmp_path / "d") as disk:
         incoming = disk.begin()
