@@ -31,11 +31,18 @@ from cdnlab.net.timers import Sweep
 from cdnlab.node.metrics import Family
 from cdnlab.node.node import Node
 from cdnlab.node.process import binding
-from edge import stats
+from cdnlab.pool.backend import Backend
+from edge import cache_status, stats
 from edge.cache import Cache
+from edge.coding.coder import Coder
+from edge.coding.rules import from_spec
 from edge.collapse import Flights
 from edge.eviction.policy import REGISTRY
 from edge.fetch import Fetch
+from edge.neighbours import Neighbours
+from edge.parents import Parents
+from edge.purge.asked import target_rule
+from edge.purge.office import Office
 from edge.results import new_tallies
 from edge.settings import Settings
 from edge.storage_memory import MemoryStorage
@@ -53,9 +60,12 @@ class Edge:
         self.node = node
         self.tallies = node.tallies = new_tallies(node.topology.place_codes())
         self.cache: Cache | None = None
+        self.office = Office(node, target=target_rule(key_rules(node.topology.routes)))
+        """What is done about purges."""
         self.listener: Listener | None = None
         self._forwarders: dict[str, Forwarder] = {}
         self._prober: Prober | None = None
+        self._neighbours: Neighbours | None = None
         self._server: asyncio.Server | None = None
         self._sweep: Sweep | None = None
         node.connections = lambda: len(self.listener.connections) if self.listener else 0
@@ -66,16 +76,38 @@ class Edge:
         loop = asyncio.get_running_loop()
         sweep = self._sweep = Sweep(loop)
         connector = make_connector(node, loop, sweep)
-        self._forwarders = make_forwarders(topology, {topology.edge.pool}, connector)
+        self._forwarders = make_forwarders(
+            topology, {topology.edge.pool}, connector, node.secrets.hash_key
+        )
         forwarder = self._forwarders[topology.edge.pool]
         cache = self.cache = self._make_cache(forwarder)
+        self._meet(Neighbours(node, loop, sweep), forwarder, cache)
         self._prober = make_prober(node, forwarder.pool)
         self._prober.start()
+        await self.office.start((cache.storage,), cache.searches)
         listener = self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
         host, port = topology.data_address(node.name)
         with binding(host, port, f"--listen, or nodes.{node.name} in the topology"):
             self._server = await loop.create_server(listener, host, port, backlog=BACKLOG, reuse_address=True)
         tasks.spawn(self._tick(cache), "edge tick")
+
+    def _meet(self, neighbours: Neighbours, origin: Forwarder, cache: Cache) -> None:
+        """Let the cache ask other edges, where there are any to ask."""
+        self._neighbours = neighbours
+        self._forwarders |= {each.pool.name: each for each in neighbours.forwarders}
+        cache.parents = Parents(
+            self.node.name,
+            origin,
+            sharing=neighbours.sharing,
+            shield=neighbours.shield,
+            position=self.office.purges.line,
+        )
+
+        def lost(backend: Backend) -> None:
+            for fetch in cache.flights.under_way():
+                fetch.lose(backend)
+
+        neighbours.start(self.node, lost)
 
     def _make_cache(self, forwarder: Forwarder) -> Cache:
         node, topology = self.node, self.node.topology
@@ -98,7 +130,15 @@ class Edge:
         )
         storage = MemoryStorage(spec.memory, REGISTRY[POLICY](), spec.variants_max)
         flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)
-        return Cache(settings, storage, flights, forwarder, Trail(node.name), self.tallies, node.ring)
+        rules = from_spec(spec.compression)
+        coder = None
+        if rules is not None:
+            edges = frozenset(name.encode() for name in topology.tier("edge"))
+            coder = Coder(rules, storage, cache_status.name(node.name.encode()), edges)
+        return Cache(
+            settings, storage, flights, forwarder, Trail(node.name), self.tallies, node.ring,
+            purges=self.office.purges, coder=coder,
+        )  # fmt: skip
 
     def _accept_rtt(self) -> Callable[[str], float] | None:
         """A client that asks this edge directly is felt at its distance; our own tiers have applied theirs."""
@@ -136,6 +176,8 @@ class Edge:
         """Close everything."""
         if self._prober is not None:
             self._prober.stop()
+        if self._neighbours is not None:
+            self._neighbours.stop()
         if self._server is not None:
             self._server.close()
         if self.listener is not None:
@@ -144,6 +186,8 @@ class Edge:
             forwarder.connector.close()
         if self._sweep is not None:
             self._sweep.stop()
+        if self.cache is not None and self.cache.coder is not None:
+            self.cache.coder.stop()
 
     def status(self) -> Mapping[str, Any]:
         """Backends, and what is stored."""
@@ -162,12 +206,14 @@ class Edge:
                 "policy": POLICY,
             },
             "fetches": len(cache.flights),
+            "purges": self.office.status(),
         }
 
     def metrics(self) -> Iterable[Family]:
         """The tier's table, filled, and the shared parts'."""
         if self.cache is not None:
             yield from stats.families(self.cache)
+            yield from self.office.families()
         yield from pool_families(self._forwarders.values())
         if self.listener is not None:
             yield from listener_families([self.listener])

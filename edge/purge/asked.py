@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from cdnlab.forward.key import key_prefix
+from cdnlab.forward.key import KeyRules, key_prefix
 from cdnlab.wire.errors import Malformed
 from cdnlab.wire.target import parse_host, parse_target
 from edge.purge.rules import Kind, Rule, group_name
@@ -41,6 +41,16 @@ class BadPurge(ValueError):
 
 def as_written(host: bytes, target: bytes) -> bytes:
     """The target rule where no route has any."""
+    return target
+
+
+def target_rule(rules: KeyRules | None) -> TargetRule:
+    """That of a topology's routes."""
+
+    def target(host: bytes, canonical: bytes) -> bytes:
+        found = rules.host(host) if rules is not None else None
+        return canonical if found is None else found.target(canonical)
+
     return target
 
 

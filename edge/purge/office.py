@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cdnlab.net.clock import now
 from cdnlab.net.tasks import spawn
 from cdnlab.node.metrics import Family, Histogram
+from edge.no_vary_search import Searches
 from edge.purge import position_file, stats
 from edge.purge.asked import TargetRule, as_written
 from edge.purge.desk import Desk
@@ -65,11 +66,12 @@ class Office:
         node.purge, node.purges = desk.purge, desk.look
         node.behind = lambda: self.purges.behind(now())
 
-    async def start(self, storages: Iterable[Stored]) -> None:
+    async def start(self, storages: Iterable[Stored], searches: Searches | None = None) -> None:
         """Read the stream as far as it goes, for at most three quarters of `purge_lag_max`; then follow it, and sweep
-        what is stored after each purge."""
-        self._sweep = Sweep(self.purges, storages)
-        self._sweep.start()
+        what is stored after each purge. `searches` knows which targets are equal by No-Vary-Search."""
+        if searches is not None:
+            self.purges.equal = lambda key: place.key if (place := searches.find(key)) is not None else None
+        Sweep(self.purges, storages).start()
         if self._stream is not None:
             await self._stream.start()
         if self._directory is not None:

@@ -61,8 +61,8 @@ class Purges:
 
     __slots__ = (
         "_began", "_floor_place", "_listeners", "_lives", "_local_rules", "_old_place", "applied", "by_kind",
-        "confirmed_until", "equal", "life", "local", "lost", "on_kept", "place", "position", "rules", "spoilt", "standing",
-        "to_others", "verdicts",
+        "confirmed_until", "equal", "life", "local", "lost", "on_kept", "place", "position", "rules", "spoilt",
+        "standing", "to_others", "verdicts",
     )  # fmt: skip
 
     def __init__(self, standing: Standing, life: bytes, keep: int = KEEP) -> None:
@@ -305,6 +305,8 @@ class Purges:
     def unpack(self, raw: bytes) -> int:
         """The mark of an object on disk. One of an earlier process has met the rules that were forgotten by then, or
         counts as older than all."""
+        if len(raw) != _MARK.size:
+            return -1
         life, mark = _MARK.unpack(raw)
         if life == self.life:
             return int(mark)

@@ -8,7 +8,7 @@ import pytest
 
 from cdnlab.forward.key import key_rules
 from cdnlab.plan.settings import RouteSpec
-from edge.purge.asked import RULES_MAX, BadPurge, packed, prefix_key, rules_of, unpacked, url_key
+from edge.purge.asked import RULES_MAX, BadPurge, packed, prefix_key, rules_of, target_rule, unpacked, url_key
 from edge.purge.rules import Kind, Rule
 from edge.purge.tags import EVERY, MEMBERS_MAX, groups, invalidated_groups, tags
 
@@ -109,13 +109,7 @@ def test_what_is_no_url_is_refused_with_a_remedy(url: str) -> None:
 
 def test_the_query_rules_of_a_route_are_applied_to_what_is_purged() -> None:
     specs = [RouteSpec(host="shop.example", path="/", pool="p", query={"sort": True, "drop": ["utm_*"]})]  # type: ignore[arg-type]
-    rules = key_rules(specs)
-    assert rules is not None
-
-    def target(host: bytes, canonical: bytes) -> bytes:
-        found = rules.host(host)
-        return found.target(canonical) if found is not None else canonical
-
+    target = target_rule(key_rules(specs))
     assert url_key("http://shop.example/a?b=1&utm_x=2&a=3", target) == b"http://shop.example/a?a=3&b=1"
     assert url_key("http://other.example/a?b=1&a=3", target) == b"http://other.example/a?b=1&a=3"
 
