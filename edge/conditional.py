@@ -9,9 +9,10 @@ from __future__ import annotations
 from cdnlab.wire.dates import parse_date
 from cdnlab.wire.fields import Field, split_list
 
-KEPT_BY_UPDATE = frozenset({b"content-length"})
-"""The one stored field that a 304 never replaces (RFC 9111 §3.2): it is that of the body which lies here. Nothing of a
-body is processed here, so none of the further exceptions that the section allows is needed."""
+KEPT_BY_UPDATE = frozenset({b"content-length", b"content-range"})
+"""The stored fields that a 304 never replaces (RFC 9111 §3.2): the length is that of the body which lies here, and a
+range says nothing of a response without content. Nothing of a body is processed here, so none of the further exceptions
+that the section allows is needed."""
 
 
 def opaque(tag: bytes) -> bytes:

@@ -103,10 +103,9 @@ def _asked(found: StoredObject, control: RequestControl, now: float) -> NotReuse
         return NotReused.REQUEST_NO_CACHE
     fresh = now < found.fresh_until
     if control.max_age is not None and now - found.born > control.max_age:
-        # RFC 8246 §2: a fresh immutable response is not validated for a reload, only for a no-cache
-        allowed = fresh and found.control.immutable
-        stale_enough = control.max_stale is not None and not fresh
-        if not allowed and not stale_enough:
+        # RFC 8246 §2: a fresh immutable response is not validated for a reload, only for a no-cache. max-stale speaks
+        # of staleness and lifts no limit of age (RFC 9111 §5.2.1.1, §5.2.1.2)
+        if not (fresh and found.control.immutable):
             return NotReused.REQUEST_MAX_AGE
     if control.min_fresh and found.fresh_until - now < control.min_fresh:
         return NotReused.REQUEST_MIN_FRESH
@@ -117,8 +116,10 @@ def _stale(found: StoredObject, control: RequestControl | None, now: float) -> N
     if found.control.forbids_stale:
         return NotReused.MUST_REVALIDATE
     since = now - found.fresh_until
+    # RFC 9111 §5.2.1.1: who limits the age and does not say max-stale does not want a stale response
+    willing = control is None or control.max_age is None or control.max_stale is not None
     window = found.control.stale_while_revalidate
-    if window is not None and since < window:
+    if window is not None and since < window and willing:
         return Stale.WHILE_REVALIDATE
     if control is not None and control.max_stale is not None and since <= control.max_stale:
         return Stale.MAX_STALE
@@ -144,9 +145,10 @@ def after_failure(
     if control is not None and (control.no_cache or control.min_fresh or control.max_age is not None):
         return None
     since = now - found.fresh_until
-    windows = (found.control.stale_if_error or 0, control.stale_if_error if control is not None else 0)
-    if since < max(windows):
+    said, asked = found.control.stale_if_error, control.stale_if_error if control is not None else 0
+    if since < max(said or 0, asked):
         return Stale.IF_ERROR
-    if not answered and since < disconnected_for:
+    # RFC 5861 §4: who gives a limit does not want what is staler, whatever we would do on our own
+    if not answered and said is None and not asked and since < disconnected_for:
         return Stale.DISCONNECTED
     return None

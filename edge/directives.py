@@ -147,7 +147,8 @@ def _given(value: bytes) -> dict[bytes, bytes | None]:
 
 def _targeted(value: bytes) -> dict[bytes, bytes | None] | None:
     """The directives of a targeted field (RFC 9213 §2.1), None if it is empty or no Dictionary: then it counts as
-    absent. A directive whose value has not its type is passed over; a false one is not given."""
+    absent. A number of another type is no number, so what it limits is over (RFC 9111 §4.2.1); another directive whose
+    value has not its type is passed over, and a false one is not given."""
     try:
         members = parse_dictionary(value)
     except ValueError:
@@ -156,8 +157,7 @@ def _targeted(value: bytes) -> dict[bytes, bytes | None] | None:
     for key, member in members.items():
         bare, name = member[0], key.encode()
         if name in _SECONDS:
-            if isinstance(bare, int) and not isinstance(bare, bool) and bare >= 0:
-                found[name] = b"%d" % bare
+            found[name] = b"%d" % bare if type(bare) is int and bare >= 0 else b"another type"
         elif name in _FIELDS and isinstance(bare, str):
             found[name] = bare.encode("latin-1", "replace")
         elif bare is not False:

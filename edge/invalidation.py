@@ -3,10 +3,16 @@ that its response names. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from cdnlab.wire.errors import Malformed
 from cdnlab.wire.target import parse_target, remove_dot_segments
+
+
+_DEFAULT_PORT = re.compile(
+    rb"^:(?:80)?(?=[/?]|$)"
+)  # http only, which is what listeners speak (RFC 9110 §4.2.3)
 
 
 def named_keys(index: Mapping[bytes, bytes], prefix: bytes, path: bytes) -> Iterator[bytes]:
@@ -26,7 +32,7 @@ def _same_origin(reference: bytes, prefix: bytes, path: bytes) -> bytes | None:
     if reference[:2] == b"//":  # RFC 3986 §4.2: the scheme is the request's
         reference = prefix.partition(b"//")[0] + reference
     if reference.lower().startswith(prefix):
-        reference = reference[len(prefix) :] or b"/"
+        reference = _DEFAULT_PORT.sub(b"", reference[len(prefix) :]) or b"/"
         if reference[:1] == b"?":
             reference = b"/" + reference
     elif b":" in reference.partition(b"/")[0]:

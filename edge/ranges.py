@@ -11,7 +11,8 @@ import re
 from typing import NamedTuple
 
 _PART = re.compile(rb"bytes[ \t]+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
-_ONE = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
+_ONE = re.compile(rb"bytes=[ \t]*(\d*)-(\d*)[ \t]*", re.IGNORECASE)
+_BEYOND = 10**18  # behind the end of any body; a longer number is read as this (RFC 9110 §14.1.2)
 
 
 class Part(NamedTuple):
@@ -57,18 +58,23 @@ def single(value: bytes, size: int) -> tuple[int, int] | None:
     first, last = match.groups()
     if not first:
         return _suffix(last, size)
-    start = int(first)
-    if last and int(last) < start:
+    start = _position(first)
+    if last and _position(last) < start:
         return None
     if start >= size:
         raise Unsatisfiable
-    return start, min(int(last) + 1, size) if last else size
+    return start, min(_position(last) + 1, size) if last else size
+
+
+def _position(digits: bytes) -> int:
+    digits = digits.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= 18 else _BEYOND
 
 
 def _suffix(length: bytes, size: int) -> tuple[int, int] | None:
     if not length:
         return None
-    wanted = int(length)
+    wanted = _position(length)
     if wanted == 0 or size == 0:
         raise Unsatisfiable
     return max(0, size - wanted), size
