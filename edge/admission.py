@@ -108,8 +108,7 @@ class Admission:
         """The sums, for a person."""
         age = max(0.0, now - self.born)
         kind = "" if self.source is Source.NONE else f" from {self.source}"
-        said = f"age {age:.1f} s, lifetime {self.lifetime} s{kind}"
-        return "; warning: ".join([said, *(f"{warning}, {warning.sentence}" for warning in self.warnings)])
+        return f"age {age:.1f} s, lifetime {self.lifetime} s{kind}{cookies.spelt(self.warnings)}"
 
 
 def _age_and_date(volatile: tuple[Field, ...]) -> tuple[bytes | None, bytes | None]:

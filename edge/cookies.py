@@ -105,3 +105,8 @@ def warnings(kept: bytes, *, cookie: bool, vary: tuple[bytes, ...]) -> tuple[Coo
     if cookie and b"cookie" not in vary:
         found.append(CookieWarning.STORED_FOR_COOKIE)
     return tuple(found)
+
+
+def spelt(found: tuple[CookieWarning, ...]) -> str:
+    """What stands behind an explanation; "" without a warning."""
+    return "".join(f"; warning: {warning}, {warning.sentence}" for warning in found)

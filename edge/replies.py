@@ -15,7 +15,9 @@ from cdnlab.forward.explain import Hop, hop_member
 from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall
 from cdnlab.net.exchange import UNCOPIED
-from edge import answer, cache_status, conditional
+from edge import answer, cache_status, conditional, cookies
+from edge.coding.forms import aged_with
+from edge.coding.negotiation import BARE
 from edge.decision import NotReused, Stale
 from edge.partial import Partial
 from edge.ranges import Unsatisfiable, single
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from cdnlab.node.metrics import Tallies
     from cdnlab.wire.response import ResponseBlock
     from edge.admission import Admission
+    from edge.coding.coder import Coder
     from edge.object import StoredObject
     from edge.reader import Reader
     from edge.request import RequestFacts
@@ -44,9 +47,14 @@ log = logging.getLogger("cdnlab.edge")
 class Replies:
     """Answers from the store and of this node's own, and the record of all answers."""
 
-    __slots__ = ("_by_place", "_other", "ring", "settings", "stale_sent", "tallies", "trail", "wall_offset")
+    __slots__ = (
+        "_by_place", "_other", "coder", "ring", "settings", "stale_sent", "tallies", "trail", "wall_offset",
+    )  # fmt: skip
 
-    def __init__(self, settings: Settings, trail: Trail, tallies: Tallies, ring: Ring) -> None:
+    def __init__(
+        self, settings: Settings, trail: Trail, tallies: Tallies, ring: Ring, coder: Coder | None = None
+    ) -> None:
+        self.coder = coder
         self.settings = settings
         self.trail = trail
         self.stale_sent: dict[Stale, int] = dict.fromkeys(Stale, 0)
@@ -62,6 +70,8 @@ class Replies:
         ttl = found.ttl(instant)
         line = b"Cache-Status: %b%b\r\n" % (found.chain, cache_status.hit(self.trail.node, ttl))
         said = f"{_FRESH}: age {instant - found.born:.1f} s, {ttl} s left, by {found.source}"
+        if reader.explain:
+            said += cookies.spelt(cookies.warnings(found.start, cookie=False, vary=()))
         line += self.hop(reader, said, None, None, None)
         self._deliver(reader, found, instant, line)
 
@@ -138,8 +148,9 @@ class Replies:
     ) -> None:
         facts, x = reader.facts, reader.x
         status = stored.status
-        body: bytes | memoryview = stored.body
-        head = answer.from_store(stored, instant, status_line)
+        shown = self._form(reader, stored)
+        body: bytes | memoryview = shown.body
+        head = answer.from_store(shown, instant, status_line)
         if isinstance(stored, Partial):
             found = self._stored_part(facts, stored)
             assert found is not None, "has_part was asked before"
@@ -148,11 +159,32 @@ class Replies:
         elif 200 <= status < 300:
             if reader.conditional and self._unchanged(reader, stored):
                 status, head, body = 304, answer.not_modified(head), b""
-            elif status == 200 and facts.range is not None and reader.line.method == b"GET":
+            elif status == 200 and reader.line.method == b"GET" and shown.body is stored.body:
                 status, head, body = self._part(facts, stored, head, status_line)
         reader.sent = 0 if reader.line.method == b"HEAD" else len(body)
         self.record(reader, status, reader.result, reason, backend)
         x.answer(status, head, body)
+
+    def _form(self, reader: Reader, stored: StoredObject) -> StoredObject:
+        """What is sent of a stored object: the form that the client likes best and that is ready. A part is one of the
+        object itself (edge/coding/forms.py says why)."""
+        facts, coder = reader.facts, self.coder
+        if stored.forms is None or coder is None or not facts.codings:
+            return stored
+        ranged = facts.one_range and reader.line.method == b"GET" and stored.status == 200
+        if ranged and facts.codings != (BARE,) and self._range_applies(facts, stored):
+            return stored
+        return aged_with(coder.select(stored, facts.codings), stored)
+
+    def _range_applies(self, facts: RequestFacts, stored: StoredObject) -> bool:
+        """RFC 9110 §13.1.5. Last-Modified is a weak validator of what has several forms (§8.8.1)."""
+        return conditional.range_applies(
+            facts.if_range,
+            etag=stored.etag,
+            last_modified=stored.last_modified if stored.forms is None else None,
+            date=stored.date(wall()),
+            wall=wall(),
+        )
 
     def _unchanged(self, reader: Reader, stored: StoredObject) -> bool:
         return conditional.not_modified(
@@ -180,13 +212,7 @@ class Replies:
     ) -> tuple[int, bytes, bytes | memoryview]:
         """(status, head, body) for a request with Range on a complete 200."""
         size = len(stored.body)
-        if facts.range is None or not conditional.range_applies(
-            facts.if_range,
-            etag=stored.etag,
-            last_modified=stored.last_modified,
-            date=stored.date(wall()),
-            wall=wall(),
-        ):
+        if facts.range is None or not self._range_applies(facts, stored):
             return 200, head, stored.body
         try:
             part = single(facts.range, size)
@@ -225,7 +251,10 @@ class Replies:
         age = admission.age
         if reader.result is Result.COLLAPSED:
             age = max(0, int(instant - admission.born))
-        return answer.forwarded(facts, admission, age, length, self.trail, status_line, hop)
+        head = answer.forwarded(facts, admission, age, length, self.trail, status_line, hop)
+        if reason is None and self.coder is not None:
+            head = self.coder.announced(head, facts, length, reader.facts.codings)
+        return head
 
     def tunnel(self, reader: Reader, block: ResponseBlock, forward: Forward) -> None:
         """Pass a 101 on and join the two connections; logged when they part."""
@@ -355,6 +384,6 @@ def _passed(forward: Forward | None) -> list[tuple[str, str]]:
     tried = list(forward.passed or ())
     seen = {name for name, _ in tried}
     if forward.backend is not None:
-        others = forward.owner.pool.explain(forward.request.place, forward.backend)
+        others = forward.owner.pool.explain(forward.request.place, forward.backend, forward.key)
         tried += [(name, reason) for name, reason in others if name not in seen]
     return [(name, str(reason)) for name, reason in tried]
