@@ -83,6 +83,7 @@ class Admin:
             web.post("/drain", self._drain),
             web.post("/undrain", self._undrain),
             web.post("/purge", self._purge),
+            web.post("/explain", self._explain),
             web.post("/faults", self._faults),
         ]
 
@@ -132,7 +133,7 @@ class Admin:
             return
         refusal = Refusal(
             HTTPStatus.UNAUTHORIZED,
-            "this changes state and needs the admin token",
+            "this changes state, or shows what is stored, and needs the admin token",
             "send Authorization: Bearer with the content of secrets/admin_token in the state directory",
         )
         refusal.headers["WWW-Authenticate"] = 'Bearer realm="cdnlab"'
@@ -173,16 +174,18 @@ class Admin:
     async def _purge(self, request: web.Request) -> web.Response:
         if self._node.purge is None:
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node does not purge", "purge on an edge")
-        try:
-            asked = await request.json()
-        except ValueError:
-            asked = None
-        if not isinstance(asked, dict):
-            raise Refusal(
-                HTTPStatus.BAD_REQUEST, "the body is not a JSON object", 'send such as {"url": "…"}'
-            )
+        asked = await _object(request, 'send such as {"url": "…"}')
         try:
             return _json(await self._node.purge(asked), HTTPStatus.ACCEPTED)
+        except BadRequest as bad:
+            raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        if self._node.explain is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node caches nothing", "ask an edge")
+        asked = await _object(request, 'send such as {"url": "http://127.0.0.1:8080/"}')
+        try:
+            return _json({**self._who(), **self._node.explain(asked)})
         except BadRequest as bad:
             raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
 
@@ -217,6 +220,17 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def _object(request: web.Request, remedy: str) -> Mapping[str, Any]:
+    """The JSON object in the body."""
+    try:
+        asked = await request.json()
+    except ValueError:
+        asked = None
+    if not isinstance(asked, dict):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "the body is not a JSON object", remedy)
+    return asked
 
 
 def _range(request: web.Request) -> tuple[int | None, int]:
