@@ -101,12 +101,11 @@ def _asked(found: StoredObject, control: RequestControl, now: float) -> NotReuse
     """What the request's own directives forbid (RFC 9111 §5.2.1)."""
     if control.no_cache:
         return NotReused.REQUEST_NO_CACHE
-    fresh = now < found.fresh_until
-    if control.max_age is not None and now - found.born > control.max_age:
-        # RFC 8246 §2: a fresh immutable response is not validated for a reload, only for a no-cache. max-stale speaks
-        # of staleness and lifts no limit of age (RFC 9111 §5.2.1.1, §5.2.1.2)
-        if not (fresh and found.control.immutable):
-            return NotReused.REQUEST_MAX_AGE
+    too_old = control.max_age is not None and now - found.born > control.max_age
+    # RFC 8246 §2: a fresh immutable response is not validated for a reload, only for a no-cache. max-stale speaks of
+    # staleness and lifts no limit of age (RFC 9111 §5.2.1.1, §5.2.1.2)
+    if too_old and not (found.control.immutable and now < found.fresh_until):
+        return NotReused.REQUEST_MAX_AGE
     if control.min_fresh and found.fresh_until - now < control.min_fresh:
         return NotReused.REQUEST_MIN_FRESH
     return None

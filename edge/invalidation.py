@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from cdnlab.wire.errors import Malformed
 from cdnlab.wire.target import parse_target, remove_dot_segments
 
-
-_DEFAULT_PORT = re.compile(
-    rb"^:(?:80)?(?=[/?]|$)"
-)  # http only, which is what listeners speak (RFC 9110 §4.2.3)
+#: http's, since listeners speak nothing else (RFC 9110 §4.2.3)
+_DEFAULT_PORT = re.compile(rb"^:(?:80)?(?=[/?]|$)")
 
 
 def named_keys(index: Mapping[bytes, bytes], prefix: bytes, path: bytes) -> Iterator[bytes]:
