@@ -24,7 +24,7 @@ from cdnlab.wire.request import VOLATILE
 from edge import cache_status, conditional, cookies
 from edge.cache_status import Fwd
 from edge.collapse import Flights
-from edge.cookies import CookieWarning, bears_cookie, without_cookie
+from edge.cookies import Cookies, CookieWarning, bears_cookie, without_cookie
 from edge.decision import NotReused, Stale, judge
 from edge.fetch import Fetch
 from edge.invalidation import named_keys
@@ -32,6 +32,7 @@ from edge.names import cache_groups
 from edge.no_vary_search import Searches, variation_of
 from edge.object import StoredObject, Variants
 from edge.outgoing import max_forwards, request_head
+from edge.parents import Parents
 from edge.partial import Partial
 from edge.purging import NoPurges, Purges, Verdict
 from edge.reader import Reader
@@ -71,9 +72,9 @@ class Cache:
     """The handler of an edge's listeners."""
 
     __slots__ = (
-        "_by_place", "_member", "_other", "_shards", "_touch", "coder", "fetched_bytes", "fetches", "flights", "forwarder",
-        "in_background", "not_reused", "not_stored", "ours", "purges", "replies", "ring", "searches", "settings",
-        "storage", "tallies", "trail", "warnings",
+        "_by_place", "_member", "_other", "_shards", "_touch", "coder", "fetched_bytes", "fetches", "flights",
+        "forwarder", "in_background", "not_reused", "not_stored", "ours", "parents", "purges", "replies", "ring",
+        "searches", "settings", "storage", "tallies", "trail", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -87,8 +88,11 @@ class Cache:
         ring: Ring,
         purges: Purges | None = None,
         coder: Coder | None = None,
+        parents: Parents | None = None,
     ) -> None:
-        """`coder` makes compressed forms; None where nothing is compressed."""
+        """`coder` makes compressed forms; None where nothing is compressed. `parents` knows the ways out; None where
+        the origin is the only one."""
+        self.parents = parents
         self.coder = coder
         self.purges: Purges = purges or NoPurges()
         self.settings = settings
@@ -126,6 +130,9 @@ class Cache:
         self.storage.flush()
         for flight in self.flights:
             flight.release_overdue(instant)
+        if self.parents is not None:
+            for stored in self.parents.due(instant):
+                self.storage.discard(stored)
 
     # -- the path of a hit ------------------------------------------------------------------------------------------
 
@@ -230,7 +237,8 @@ class Cache:
 
     def _slow(self, x: Exchange, facts: RequestFacts) -> None:
         method = x.line.method
-        bypass = facts.bypass or _cookie(x, facts)
+        cookie = None if facts.rules is None else _cookie(x, facts.rules)
+        bypass = facts.bypass or cookie
         if method in (b"GET", b"HEAD") and bypass is None:
             self.lookup(x, facts)
         elif method == b"CONNECT":
@@ -278,7 +286,7 @@ class Cache:
         self.not_reused[why] += 1
         reader.why, reader.fwd, reader.result = why, _FWD.get(why, Fwd.REQUEST), Result.MISS
         if control is not None and control.only_if_cached:
-            self._refuse(x, facts, 504, "nothing stored can be used, and the request says only-if-cached")
+            self._only_if_cached(reader)
         elif (reason := _passes(x, facts)) is not None:
             reader.result = Result.PASS
             self._pass(reader, reason, found)
@@ -289,6 +297,17 @@ class Cache:
                 alone=alone or reader.authorized or facts.range is not None or reader.fwd is Fwd.REQUEST
                 or self._overtaken(reader),
             )  # fmt: skip
+
+    def _only_if_cached(self, reader: Reader) -> None:
+        """Only the owner of the key is asked, who is in the same house: the caches of one place are as one to their
+        clients (RFC 9111 §5.2.1.7 asks for a stored response or 504)."""
+        way = self.parents.neighbour(reader, now()) if self.parents is not None else None
+        if way is None:
+            why = "nothing stored can be used, and the request says only-if-cached"
+            self._refuse(reader.x, reader.facts, 504, why)
+            return
+        fetch = Fetch(self, reader, reason=NotStored.ELSEWHERE, shared_key=reader.key, joinable=False)
+        self._send(reader, fetch, None, True, [way])
 
     def _equal(self, reader: Reader, instant: float) -> tuple[StoredObject | None, NotReused | None]:
         """What is stored under another query that means the same (No-Vary-Search), if it can be used as it is."""
@@ -375,7 +394,12 @@ class Cache:
         self._send(reader, fetch, None, True)
 
     def _send(
-        self, reader: Reader, fetch: Fetch, checked: StoredObject | None, keep_conditions: bool
+        self,
+        reader: Reader,
+        fetch: Fetch,
+        checked: StoredObject | None,
+        keep_conditions: bool,
+        ways: list[Way] | None = None,
     ) -> None:
         if self.trail.loops(reader.block.index):
             self._drop(reader, 508, "the request has come back to this node: the origin leads here")
@@ -383,7 +407,7 @@ class Cache:
             self._drop(reader, 400, "the request names no host")
         else:
             extra = conditional.validators(checked.etag, checked.last_modified) if checked else b""
-            self._start(fetch, self._ways(reader), extra, keep_conditions)
+            self._start(fetch, ways or self._ways(reader), extra, keep_conditions)
 
     def _start(self, fetch: Fetch, ways: list[Way], extra: bytes, keep_conditions: bool) -> None:
         """The one step out of this cache: whoever rehearses a request (explain.py) stops here."""
@@ -391,7 +415,7 @@ class Cache:
 
     def _ways(self, reader: Reader) -> list[Way]:
         """Whom to ask, in order of preference."""
-        return [Way(self.forwarder)]
+        return [Way(self.forwarder)] if self.parents is None else self.parents.ways(reader, now())
 
     def _drop(self, reader: Reader, status: int, why: str) -> None:
         reader.fetch = None
@@ -403,11 +427,13 @@ class Cache:
     def request_for(self, reader: Reader, way: Way, extra: bytes, keep_conditions: bool) -> OutRequest:
         """The request that goes one way toward the origin; `extra` are further field lines."""
         facts, line, settings = reader.facts, reader.line, self.settings
-        host = settings.origin_host or facts.claims.host
+        host = facts.claims.host if way.ours else settings.origin_host or facts.claims.host
         if reader.explain and all(backend.ours for backend in way.forwarder.pool.backends):
             extra += self._mark_line(reader)
         outgoing = facts.outgoing(reader.block)
         scheme = facts.forwarded_proto if reader.trusted else reader.scheme
+        # a client's conditions are for whoever has the response: where we don't store it, that is not us
+        keep_conditions = keep_conditions or not (way.store or extra)
         lines = outgoing.kept if keep_conditions else outgoing.plain if facts.one_range else outgoing.whole
         head = request_head(
             reader.block,
@@ -418,7 +444,7 @@ class Cache:
             host=host,
             trail=self.trail,
             forwarded_for=forwarded_for(reader.peer, reader.trusted, reader.volatile),
-            forwarded_proto=settings.forwarded_proto or scheme,
+            forwarded_proto=scheme if way.ours else settings.forwarded_proto or scheme,
             forwarded_host=facts.claims.host if host != facts.claims.host else None,
             extra=extra + way.lines,
         )
@@ -447,7 +473,7 @@ class Cache:
     def received(self, fetch: Fetch, facts: ResponseFacts, *, stale_goes: bool) -> None:
         """A head has come from the origin: count it, and drop what it makes untrue (RFC 9111 §4.3.3, §4.4)."""
         status = facts.status
-        self.fetches[status if status == 304 else min(status // 100, 5) * 100] += 1
+        fetch.answers[status if status == 304 else min(status // 100, 5) * 100] += 1
         if fetch.checked is not None and stale_goes and status < 500:
             self.storage.discard(fetch.checked)
         if not fetch.leader.line.safe:
@@ -491,22 +517,19 @@ _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
 
 
 def _ruled(x: Exchange, rules: HostRules) -> bytes:
-    """The target as the route's rule leaves it. A route that strips cookies does so here, before anybody looks; for
-    what its cookie takes past the cache it is b"", under which nothing lies."""
-    canonical = x.line.target.canonical
-    cookies = rules.rule(x.line.target.path).cookies
-    if cookies != "rfc" and bears_cookie(x.volatile):
-        if cookies == "pass":
-            return b""
-        x.volatile = without_cookie(x.volatile)
-    return rules.target(canonical)
+    """The target as the route's rule leaves it; for what a cookie takes past the cache it is b"", under which nothing
+    lies."""
+    return b"" if _cookie(x, rules) is not None else rules.target(x.line.target.canonical)
 
 
-def _cookie(x: Exchange, facts: RequestFacts) -> NotStored | None:
-    """Does a cookie take the request past the cache?"""
-    if facts.rules is None or not bears_cookie(x.volatile):
+def _cookie(x: Exchange, rules: HostRules) -> NotStored | None:
+    """Why a cookie takes a request past the cache. A route that strips cookies does so here, before anybody looks."""
+    if not bears_cookie(x.volatile):
         return None
-    return cookies.refusal(facts.cookies(x.line.target.path), cookie=True, sets_cookie=False)
+    choice = Cookies(rules.rule(x.line.target.path).cookies)
+    if choice is Cookies.STRIP:
+        x.volatile = without_cookie(x.volatile)
+    return cookies.refusal(choice, cookie=True, sets_cookie=False)
 
 
 def _variant(record: Variants, x: Exchange, facts: RequestFacts) -> StoredObject | None:

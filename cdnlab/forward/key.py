@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from cdnlab.forward.routing import RouteTable, Row, match
@@ -29,8 +30,10 @@ HOSTS = 1024
 """Hosts whose rules are remembered; clients choose hosts, so the table is emptied when it is full."""
 
 
+@lru_cache(maxsize=HOSTS)
 def key_prefix(scheme: bytes, host: bytes) -> bytes:
-    """The part of the key that one header block determines: `scheme://host`, host lower-case with its port."""
+    """The part of the key that one header block determines: `scheme://host`, host lower-case with its port. Equal ones
+    are mostly one object, so that who remembers something under a prefix may compare by identity."""
     return scheme + b"://" + host
 
 

@@ -47,10 +47,22 @@ class RequestLine:
     method.
 
     `start` is the line as it is sent on, with its CRLF; `ordinary`: a gateway may send it on so, which does not hold
-    for CONNECT, TRACE, a target that brings its own authority, and what our nodes ask each other.
+    for CONNECT, TRACE, a target that brings its own authority, and what our nodes ask each other. `gets`: it is GET or
+    HEAD. `derived` is where the tier remembers what it computed from this line; never anything of one client.
     """
 
-    __slots__ = ("idempotent", "method", "ordinary", "raw", "safe", "start", "target", "version")
+    __slots__ = (
+        "derived",
+        "gets",
+        "idempotent",
+        "method",
+        "ordinary",
+        "raw",
+        "safe",
+        "start",
+        "target",
+        "version",
+    )
 
     def __init__(self, raw: bytes, method: bytes, target: Target, version: int) -> None:
         self.raw = raw
@@ -58,6 +70,8 @@ class RequestLine:
         self.target = target
         self.version = version
         self.safe = method in SAFE
+        self.gets = method == b"GET" or method == b"HEAD"
+        self.derived: object | None = None
         self.idempotent = method in IDEMPOTENT
         self.start = method + b" " + target.canonical + b" HTTP/1.1\r\n"
         self.ordinary = (
@@ -258,7 +272,7 @@ class RequestMemo:
 
 
 def _line_cost(line: RequestLine) -> int:
-    return 600 + 5 * len(line.raw)
+    return 800 + 6 * len(line.raw)
 
 
 def _block_cost(block: RequestBlock) -> int:
