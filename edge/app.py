@@ -38,6 +38,7 @@ from edge.coding.coder import Coder
 from edge.coding.rules import from_spec
 from edge.collapse import Flights
 from edge.eviction.policy import REGISTRY
+from edge.explain import explain
 from edge.fetch import Fetch
 from edge.neighbours import Neighbours
 from edge.parents import Parents
@@ -76,12 +77,11 @@ class Edge:
         loop = asyncio.get_running_loop()
         sweep = self._sweep = Sweep(loop)
         connector = make_connector(node, loop, sweep)
-        self._forwarders = make_forwarders(
-            topology, {topology.edge.pool}, connector, node.secrets.hash_key
-        )
+        self._forwarders = make_forwarders(topology, {topology.edge.pool}, connector, node.secrets.hash_key)
         forwarder = self._forwarders[topology.edge.pool]
         cache = self.cache = self._make_cache(forwarder)
         self._meet(Neighbours(node, loop, sweep), forwarder, cache)
+        node.explain = lambda asked: explain(cache, asked)
         self._prober = make_prober(node, forwarder.pool)
         self._prober.start()
         await self.office.start((cache.storage,), cache.searches)
