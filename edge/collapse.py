@@ -96,5 +96,9 @@ class Flights(Generic[F]):
         """All that can be joined."""
         return iter(list(self._leading.values()))
 
+    def under_way(self) -> list[F]:
+        """All there are, those that fetch for one request only included."""
+        return [flight for flights in self._by_key.values() for flight in flights]
+
     def __len__(self) -> int:
         return sum(map(len, self._by_key.values()))

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdnlab.net.clock import now, wall
+from cdnlab.pool.reasons import Reason
 from edge import answer, storing
 from edge.admission import Admission, Asked
 from edge.coding.forms import origins
@@ -33,6 +34,9 @@ from edge.vary import variant_key
 
 if TYPE_CHECKING:
     from cdnlab.forward.exchange import Failure, Forward
+    from cdnlab.forward.upload import Upload
+    from cdnlab.pool.backend import Backend
+    from cdnlab.pool.pool import Passed
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
     from edge.cache import Cache
@@ -58,9 +62,9 @@ class Fetch:
 
     __slots__ = (
         "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_halted", "_keep_conditions", "_length",
-        "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers", "_variant", "_ways", "cache",
-        "checked", "collapse_key", "key", "leader", "mark", "names", "readers", "reason", "shared_key", "stale",
-        "waiters",
+        "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers", "_tried", "_variant", "_way", "_ways",
+        "cache", "checked", "collapse_key", "key", "leader", "mark", "names", "readers", "reason", "shared_key",
+        "stale", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +99,10 @@ class Fetch:
         self.mark = cache.purges.mark()
         """The purge position at which it begins."""
         self._ways: list[Way] = []
+        self._way: Way | None = None
+        """The one it is on."""
+        self._tried: Passed = []
+        """Whom earlier ways have asked in vain, and why they failed."""
         self._extra = b""
         self._keep_conditions = False
         self._forward: Forward | None = None
@@ -117,14 +125,54 @@ class Fetch:
             self.leader.x.source = self.leader
         self._set_out()
 
-    def _set_out(self) -> None:
+    def _set_out(self, upload: Upload | None = None) -> None:
+        """On the next way. `upload`: what the one before left of the request's body."""
         way, leader = self._ways.pop(0), self.leader
+        self._way = way
         if not way.store and self.reason is None:
             self.reason = NotStored.ELSEWHERE
+            self.cache.flights.close(self)  # what is not stored here can't be shared here
         out = self.cache.request_for(leader, way, self._extra, self._keep_conditions)
-        forward = way.forwarder.start(out, self, leader.x, leader.explain)
-        if not self._over and self._forward is None:
+        forward = way.forwarder.start(out, self, leader.x, leader.explain, **way.aimed(self.key, upload))
+        if way.passed or self._tried:
+            known = forward.passed
+            if known is None:
+                known = forward.passed = []
+            known[:0] = [*way.passed, *self._tried]
+        if not self._over and self._way is way:
             self._forward = forward
+
+    def _next_way(self, failure: Failure) -> bool:
+        """Go on to whoever comes next, if the request may be sent a second time and somebody waits for it."""
+        if not self._ways or not failure.again:
+            return False
+        if failure.backend:
+            self._tried.append((failure.backend, failure.reason))
+        self._forward = None
+        if self.reason is NotStored.ELSEWHERE and not self.only_if_cached:
+            self.reason = None
+        self._asked.asked_at = now()  # RFC 9111 §4.2.3: the time of the request that is answered
+        upload, failure.upload = failure.upload, None
+        self._set_out(upload)
+        return True
+
+    def lose(self, backend: Backend) -> None:
+        """Health checks call down whom this waits for: a frozen one would be waited for until the time is over."""
+        forward = self._forward
+        if forward is not None and forward.backend is backend and forward.request.idempotent:
+            forward.give_up(Reason.TIMED_OUT, "its health checks fail")
+
+    @property
+    def only_if_cached(self) -> bool:
+        """Nobody but a cache may answer it."""
+        control = self.leader.facts.control
+        return control is not None and control.only_if_cached
+
+    @property
+    def answers(self) -> dict[int, int]:
+        """Where the answer is counted: the origin's, or another edge's."""
+        parent = self._way.parent if self._way is not None else None
+        return self.cache.fetches if parent is None else self.cache.parents.fetches[parent]  # type: ignore[union-attr]
 
     # -- who reads ------------------------------------------------------------------------------------------------
 
@@ -299,7 +347,7 @@ class Fetch:
     ) -> None:
         """304: the stored response is good, with the fields that the 304 brought (RFC 9111 §4.3.4)."""
         cache = self.cache
-        cache.fetches[304] += 1
+        self.answers[304] += 1
         if not storing.confirmed_by(old, facts):
             cache.storage.discard(old)
             everybody = self._let_go()
@@ -337,8 +385,18 @@ class Fetch:
         if self._doomed:
             self.cache.storage.discard(fresh)
             reason = NotStored.INVALIDATED
+        elif self.reason is NotStored.ELSEWHERE and reason is None:
+            self.cache.storage.discard(fresh)
+            reason = NotStored.ELSEWHERE
         self._refused(reason)
+        self._lend(fresh)
         return fresh, admission
+
+    def _lend(self, fresh: StoredObject) -> None:
+        """What another edge keeps stays here for a moment only."""
+        parents = self.cache.parents
+        if self.reason is None and parents is not None and self._way is not None and self._way.brief:
+            parents.lend(fresh, now())
 
     def _compare_by_head(self, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float) -> None:
         """The answer to a HEAD says whether what is stored for GET is still true (RFC 9111 §4.3.5)."""
@@ -362,7 +420,11 @@ class Fetch:
         if self._over:
             return
         stream, size = self._stream, len(data)
-        self.cache.fetched_bytes += size
+        parent = self._way.parent if self._way is not None else None
+        if parent is None:
+            self.cache.fetched_bytes += size
+        else:
+            self.cache.parents.bytes[parent] += size  # type: ignore[union-attr]
         stream.received += size
         if self._storing and not self._room_for(size):
             self._stop_storing()
@@ -428,6 +490,7 @@ class Fetch:
         else:
             fresh, reason = storing.keep(self.cache, facts, admission, body, self._place())
             self._refused(reason)
+            self._lend(fresh)
             if reason is None and self.cache.coder is not None:
                 self.cache.coder.begin(fresh, self.leader.facts.codings)
 
@@ -437,13 +500,11 @@ class Fetch:
             return
         headed = self.headed
         if not headed:
-            self.cache.fetches[0] += 1
-            if self._ways and not self.leader.block.length:
-                self._forward = None
-                if self.reason is NotStored.ELSEWHERE:
-                    self.reason = None
-                self._set_out()
+            self.answers[0] += 1
+            if self._next_way(failure):
                 return
+            if self.only_if_cached:
+                failure.status = 504  # RFC 9111 §5.2.1.7
             if self.stale is not None and self._stand_in(None, now(), failure.backend):
                 return
         readers = self._let_go()
@@ -483,7 +544,7 @@ class Fetch:
         if status is None:
             self._retire()
         else:
-            cache.fetches[500] += 1
+            self.answers[500] += 1
             self._cancel("what is stored was sent instead")
         return True
 

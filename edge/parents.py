@@ -118,7 +118,8 @@ class Parents:
         if found is None:
             return None
         assert self.sharing is not None
-        hot = reader.line.method == b"GET" and self._wanted.again(reader.key, now)
+        whole = reader.line.method == b"GET" and reader.facts.range is None
+        hot = whole and self._wanted.again(reader.key, now)
         lines += b"Cdnlab-Sibling: %b\r\n" % self._me.encode()
         return Way(self.sharing, lines, store=hot, parent=Parent.OWNER, ours=True, only=found, brief=hot)
 

@@ -28,8 +28,9 @@ class FakeBackend:
 class FakePool:
     name = "origins"
     backends = (FakeBackend(),)
+    keyed = False
 
-    def explain(self, place: str, chosen: Any) -> list[tuple[str, Reason]]:
+    def explain(self, place: str, chosen: Any, key: bytes = b"") -> list[tuple[str, Reason]]:
         return [("origin-2", Reason.TURN)]
 
 
@@ -37,6 +38,7 @@ class FakeForward:
     """One request at the origin; the test answers it."""
 
     seconds_upstream = 0.25
+    key = b""
 
     def __init__(self, owner: FakeForwarder, request: Any, sink: Any) -> None:
         self.owner = owner
