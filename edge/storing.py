@@ -42,6 +42,8 @@ def keep(
     fresh = answer.stored(
         facts, admission, body, cache.trail, key=place.key, variant=place.variant, mark=place.mark
     )
+    if cache.coder is not None:
+        cache.coder.adopt(fresh, facts.index)
     return fresh, admit(cache, fresh, facts, admission, place)
 
 
@@ -66,7 +68,8 @@ def keep_part(
     cache: Cache, facts: ResponseFacts, admission: Admission, body: bytes, place: Place, reader: Reader
 ) -> NotStored | None:
     """Store what a 206 brought, joined to what lies there if both have the same strong validator (RFC 9110
-    §15.3.7.3). A whole response under that validator keeps its body and takes the new fields (RFC 9111 §3.4)."""
+    §15.3.7.3). A whole response under that validator keeps its body. The new fields update the old ones, and those that
+    it lacks stay (RFC 9111 §3.4): an answer to If-Range bears few."""
     part = facts.part
     if part is None or part.size is None or len(body) != part.end - part.start:
         return NotStored.PARTIAL
@@ -79,10 +82,14 @@ def keep_part(
             parts = old.parts
         elif not isinstance(old, Partial) and len(old.body) == part.size:
             parts = Parts(part.size, ((0, old.body),) if old.body else ())
+        if parts:
+            facts = answer.merged(old, facts)
     joined = answer.part(
         facts, admission, parts.with_part(part.start, body), cache.trail,
         key=place.key, variant=place.variant, mark=place.mark,
     )  # fmt: skip
+    if cache.coder is not None and not isinstance(joined, Partial):
+        cache.coder.adopt(joined)
     return admit(cache, joined, facts, admission, place)
 
 
@@ -99,6 +106,8 @@ def refreshed(
     fresh = answer.stored(
         facts, admission, old.body, cache.trail, key=place.key, variant=place.variant, mark=place.mark
     )
+    if cache.coder is not None:
+        cache.coder.renew(old, fresh, facts.index)
     cache.storage.discard(old)
     if admission.reason is not None:
         return fresh, admission.reason

@@ -36,7 +36,8 @@ from cdnlab.wire.fields import make_index, parse_lines
 from edge.coding import digests
 from edge.coding.codable import NotCoded, refusal, useful
 from edge.coding.codecs import CODECS
-from edge.coding.forms import aged_with, form_of, renewed, with_vary
+from edge.coding.forms import aged_with, bare, form_of, renewed, with_vary
+from edge.coding.negotiation import BARE, wanted
 from edge.object import StoredObject, Variants
 
 if TYPE_CHECKING:
@@ -102,15 +103,17 @@ class Coder:
     """The forms of one edge's objects."""
 
     __slots__ = (
-        "_busy", "_inbox", "_jobs", "_member", "_queue", "_storage", "_useless", "not_coded", "offered", "rules",
+        "_busy", "_edges", "_inbox", "_jobs", "_member", "_queue", "_storage", "_useless", "not_coded", "rules",
         "tallies", "waiting_bytes",
     )  # fmt: skip
 
-    def __init__(self, rules: Rules, storage: Room, member: bytes) -> None:
-        """`member` is this node's name in Cache-Status."""
+    def __init__(
+        self, rules: Rules, storage: Room, member: bytes, edges: frozenset[bytes] = frozenset()
+    ) -> None:
+        """`member` is this node's name in Cache-Status; `edges` the names of the topology's edges, in lower case."""
         self.rules = rules
-        self.offered = rules.codings
-        self.tallies = {coding: Tally() for coding in rules.codings}
+        self.tallies = {coding: Tally() for coding in (*rules.codings, BARE)}
+        self._edges = edges
         self.not_coded: dict[NotCoded, int] = dict.fromkeys(NotCoded, 0)
         self.waiting_bytes = 0
         self._storage = storage
@@ -126,19 +129,27 @@ class Coder:
         """Forms that are being made or wait for it."""
         return len(self._jobs)
 
+    def wanted(self, index: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+        """What a request with these fields likes, the best first: `facts.codings`."""
+        return wanted(index, self.rules.codings, self._edges)
+
     # -- what may be coded --------------------------------------------------------------------------------------------
 
-    def announce(self, facts: ResponseFacts) -> None:
-        """A response that will be stored is about to be sent for the first time: if it may be coded later, its Vary has
-        to say so now. Heads are shared by all who bear the same, and so is what this does to them."""
-        if refusal(facts.status, facts.index, facts.content_length, self.rules) is None:
-            facts.lines, facts.kept = with_vary(facts.lines), with_vary(facts.kept)
+    def announced(
+        self, head: bytes, facts: ResponseFacts, length: int | None, codings: tuple[bytes, ...]
+    ) -> bytes:
+        """The head of a response that will be stored and is sent for the first time, to a client that likes `codings`:
+        if it may be coded later, its Vary has to say so now. `length` is that of its body, None if unknown."""
+        if codings == (BARE,) or refusal(facts.status, facts.index, length, self.rules) is not None:
+            return head
+        return with_vary(head)
 
     def adopt(self, stored: StoredObject, index: Mapping[bytes, bytes] | None = None) -> None:
         """A new object is about to be put into the storage: may it be coded? `index` are its fields, if known."""
         reason = refusal(stored.status, index or _index(stored), len(stored.body), self.rules)
         if reason is None:
             stored.forms = NOTHING
+            _announce(stored)
         else:
             stored.forms = None
             self.not_coded[reason] += 1
@@ -151,6 +162,7 @@ class Coder:
         forms = old.forms
         if forms is None or refusal(fresh.status, index or _index(fresh), len(fresh.body), self.rules):
             return
+        _announce(fresh)
         fresh.forms = forms
         if forms is NOTHING or forms is self._useless:
             return
@@ -182,12 +194,25 @@ class Coder:
         best = codings[0]
         form = forms.get(best)
         if form is None:
+            if best == BARE:
+                return self._bare(stored)
             if best not in forms:
                 self.order(stored, best)
             best, form = _second(stored.forms or NOTHING, codings)
             if form is None:
                 return stored
         self.tallies[best].answers += 1
+        return form
+
+    def begin(self, stored: StoredObject, codings: tuple[bytes, ...]) -> None:
+        """An object has just been stored for a client that likes `codings`: the next one shall have a form."""
+        if stored.forms is NOTHING and codings and codings[0] != BARE:
+            self.order(stored, codings[0])
+
+    def _bare(self, stored: StoredObject) -> StoredObject:
+        form = bare(stored)
+        stored.forms = {**(stored.forms or NOTHING), BARE: form}
+        self._storage.resize(stored, form.size)
         return form
 
     # -- how they are made ---------------------------------------------------------------------------------------------
@@ -323,6 +348,13 @@ def _second(
         if form is not None:
             return coding, form
     return b"", None
+
+
+def _announce(stored: StoredObject) -> None:
+    """Let its Vary say that it may be coded."""
+    start = with_vary(stored.start)
+    stored.size += 2 * (len(start) - len(stored.start))
+    stored.start = start
 
 
 def _index(stored: StoredObject) -> dict[bytes, bytes]:

@@ -27,7 +27,9 @@ from collections.abc import Mapping
 
 from cdnlab.wire.fields import split_list
 from edge.coding.digests import FIELDS
+from edge.coding.negotiation import BARE
 from edge.object import StoredObject
+from edge.vary import names
 
 _VARY = re.compile(rb"^vary:[ \t]*(.*?)[ \t]*\r\n", re.IGNORECASE | re.MULTILINE)
 _DROPPED = frozenset({b"content-length", b"content-encoding", b"accept-ranges", b"etag", *FIELDS})
@@ -51,6 +53,13 @@ def with_vary(lines: bytes) -> bytes:
         unique.setdefault(member.lower(), member)
     line = b"Vary: %b\r\n" % b", ".join([*unique.values(), b"Accept-Encoding"])
     return lines[: first.start()] + line + _VARY.sub(b"", lines[first.end() :])
+
+
+def origins(names: tuple[bytes, ...], variant: bytes | None) -> tuple[bytes, ...]:
+    """The names in the Vary of a stored head, as the origin gave them: without Accept-Encoding if `with_vary` put it
+    there. The object's variant key has a value for each name of the origin's, so it tells how many there were."""
+    count = 0 if variant is None else variant.count(b"\n") + 1
+    return tuple([name for name in names if name != b"accept-encoding"]) if len(names) == count + 1 else names
 
 
 def weak(etag: bytes | None) -> bytes | None:
@@ -78,11 +87,28 @@ def coded_head(
 
 def form_of(parent: StoredObject, coding: bytes, body: bytes, digests: Mapping[bytes, bytes]) -> StoredObject:
     """The coded form of a stored response."""
+    return _hanging_on(parent, coded_head(parent.start, parent.etag, coding, len(body), digests), body)
+
+
+def bare(parent: StoredObject) -> StoredObject:
+    """The parent without what `with_vary` added; it shares the body."""
+    found = _VARY.search(parent.start)
+    start = parent.start
+    if found is not None and origins(names(found[1]) or (), parent.variant) != names(found[1]):
+        left = [member for member in split_list(found[1]) if member.lower() != b"accept-encoding"]
+        line = b"Vary: %b\r\n" % b", ".join(left) if left else b""
+        start = start[: found.start()] + line + start[found.end() :]
+    form = _hanging_on(parent, start, parent.body)
+    form.size -= len(parent.body)
+    return form
+
+
+def _hanging_on(parent: StoredObject, start: bytes, body: bytes) -> StoredObject:
     form = StoredObject(
         key=parent.key,
         variant=parent.variant,
         status=parent.status,
-        start=coded_head(parent.start, parent.etag, coding, len(body), digests),
+        start=start,
         chain=parent.chain,
         body=body,
         born=parent.born,
@@ -101,12 +127,14 @@ def form_of(parent: StoredObject, coding: bytes, body: bytes, digests: Mapping[b
 def renewed(parent: StoredObject, coding: bytes, old: StoredObject) -> StoredObject:
     """The form `old` under the head of the response that a 304 has made of its parent. The bytes are the same, so its
     digests are."""
-    names = {line.partition(b":")[0].lower() for line in parent.start.split(b"\r\n")}
+    if coding == BARE:
+        return bare(parent)
+    present = {line.partition(b":")[0].lower() for line in parent.start.split(b"\r\n")}
     lines = (line.partition(b":") for line in old.start.split(b"\r\n"))
     kept = {
         name: value.strip()
         for spelt, _, value in lines
-        if (name := spelt.lower()) in _SPELLING and name in names
+        if (name := spelt.lower()) in _SPELLING and name in present
     }
     return form_of(parent, coding, old.body, kept)
 

@@ -17,9 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from cdnlab.wire import via
 from cdnlab.wire.fields import directives, split_list
 
 IDENTITY = b"identity"
+BARE = b"bare"
+"""No coding at all, nor a word about one: what an edge gets that asks this one as its shield. It makes forms of its
+own; were it given Vary, it would keep a copy for each way to accept codings, and parts of coded ones."""
 _ALIASES = {b"x-gzip": b"gzip", b"x-compress": b"compress"}  # RFC 9110 §8.4.1.3, §8.4.1.1
 _MEMBER = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
@@ -61,8 +65,14 @@ def preference(value: bytes | None, offered: tuple[bytes, ...]) -> tuple[bytes, 
     return tuple([offered[place] for _, place in sorted(liked)])
 
 
-def wanted(index: Mapping[bytes, bytes], offered: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """What `preference` says of a request with these fields; () too where it says no-transform (RFC 9111 §5.2.1.6)."""
+def wanted(
+    index: Mapping[bytes, bytes], offered: tuple[bytes, ...], edges: frozenset[bytes] = frozenset()
+) -> tuple[bytes, ...]:
+    """What `preference` says of a request with these fields; () too where it says no-transform (RFC 9111 §5.2.1.6), and
+    (BARE,) where the last member of Via is one of `edges`, names in lower case. Anybody may claim to be one: they get
+    identity."""
+    if edges and b"via" in index and edges.intersection(via.names(index[b"via"])[-1:]):
+        return (BARE,)
     value = index.get(b"accept-encoding")
     if value is None or b"no-transform" in directives(index.get(b"cache-control", b"")):
         return ()

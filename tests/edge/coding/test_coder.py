@@ -15,9 +15,13 @@ from cdnlab.wire.response import ResponseMemo
 from edge.coding import coder as module
 from edge.coding.codable import NotCoded
 from edge.coding.coder import NOTHING, Coder
+from edge.coding.forms import origins
+from edge.coding.negotiation import BARE
 from edge.coding.rules import Rules
 from edge.object import StoredObject, Variants
 from edge.response import response_facts
+from edge.vary import names as vary_names
+from edge.vary import variant_key
 from tests.edge.coding.test_codecs import decode
 from tests.edge.coding.test_forms import fields, stored
 
@@ -119,7 +123,7 @@ async def test_no_form_is_made_twice_and_one_request_orders_one(bench: Bench, ga
     gate.set()
     await bench.ready()
     assert bench.coder.tallies[b"br"].made == 1
-    assert [tally.made for tally in bench.coder.tallies.values()] == [1, 0, 0]
+    assert [bench.coder.tallies[coding].made for coding in ALL] == [1, 0, 0]
 
 
 async def test_while_the_best_is_made_the_next_best_is_sent(bench: Bench, gate: threading.Event) -> None:
@@ -190,7 +194,7 @@ async def test_few_wait_and_the_rest_is_asked_for_again(gate: threading.Event) -
     await bench.ready()
     bench.coder.pick(parent, (b"gzip",), 1001.0)
     await bench.ready()
-    assert [tally.made for tally in bench.coder.tallies.values()] == [1, 1, 1]
+    assert [bench.coder.tallies[coding].made for coding in ALL] == [1, 1, 1]
     bench.coder.stop()
 
 
@@ -213,7 +217,7 @@ async def test_a_304_takes_the_forms_along_under_the_new_head(bench: Bench) -> N
     before = bench.coder.select(old, (b"br",))
     fresh = stored(HTML, 'ETag: "1"', "X-New: 1", body=TEXT)
     fresh.born, fresh.fresh_until = 2000.0, 2060.0
-    plain = fresh.size
+    plain = stored(HTML, 'ETag: "1"', "X-New: 1", "Vary: Accept-Encoding", body=TEXT).size
     bench.coder.renew(old, fresh)
     bench.room.lies[fresh.key] = fresh
     form = bench.coder.pick(fresh, (b"br",), 2003.0)
@@ -239,7 +243,7 @@ async def test_a_form_being_made_when_the_304_comes_hangs_on_the_new_one(
     await bench.ready()
     for coding in (b"br", b"gzip"):
         assert decode(coding, bench.coder.select(fresh, (coding,)).body) == TEXT
-    assert [tally.made for tally in bench.coder.tallies.values()] == [1, 0, 1]
+    assert [bench.coder.tallies[coding].made for coding in ALL] == [1, 0, 1]
 
 
 async def test_a_304_that_says_no_transform_ends_the_forms(bench: Bench) -> None:
@@ -341,19 +345,64 @@ async def test_no_cycle_is_left(bench: Bench) -> None:
         gc.enable()
 
 
-def announced(*lines: str, status: int = 200) -> bytes:
-    block, _ = ResponseMemo().head("\r\n".join([f"HTTP/1.1 {status} OK", *lines]).encode())
-    facts = response_facts(block)
-    for _ in range(2):
-        Coder(Rules(), Room(), b"edge").announce(facts)
-    return facts.lines
+def announced(
+    *lines: str, status: int = 200, length: int | None = 5000, codings: tuple[bytes, ...] = ()
+) -> bytes:
+    head = "\r\n".join([f"HTTP/1.1 {status} OK", *lines])
+    block, _ = ResponseMemo().head(head.encode())
+    return Coder(Rules(), Room(), b"edge").announced(
+        head.encode() + b"\r\n", response_facts(block), length, codings
+    )
 
 
 def test_a_response_says_that_it_will_be_coded_before_it_is() -> None:
-    assert b"\r\nVary: Accept-Encoding\r\n" in announced(HTML, "Content-Length: 5000")
-    assert b"\r\nVary: Accept-Encoding\r\n" in announced(HTML, "Transfer-Encoding: chunked")
-    assert b"Vary: Cookie, Accept-Encoding\r\n" in announced(HTML, "Vary: Cookie", "Content-Length: 5000")
-    assert b"Vary" not in announced(HTML, "Content-Length: 500")
-    assert b"Vary" not in announced("Content-Type: image/png", "Content-Length: 5000")
-    assert b"Vary" not in announced(HTML, "Content-Encoding: gzip", "Content-Length: 5000")
+    assert b"\r\nVary: Accept-Encoding\r\n" in announced(HTML)
+    assert b"\r\nVary: Accept-Encoding\r\n" in announced(HTML, length=None)
+    assert b"\r\nVary: Cookie, Accept-Encoding\r\n" in announced(HTML, "Vary: Cookie", codings=(b"br",))
+    assert b"Vary" not in announced(HTML, length=500)
+    assert b"Vary" not in announced("Content-Type: image/png")
+    assert b"Vary" not in announced(HTML, "Content-Encoding: gzip")
+    assert b"Vary" not in announced(HTML, codings=(BARE,))
     assert b"Vary" not in announced(status=204)
+
+
+ORIGINS: list[tuple[str, tuple[str, ...], str | None]] = [
+    # the origin's Vary, its names, what an edge gets that asks this one
+    ("", (), None),
+    ("Vary: Accept-Encoding", ("accept-encoding",), "Accept-Encoding"),
+    ("Vary: Cookie", ("cookie",), "Cookie"),
+    ("Vary: Cookie, Accept-Encoding", ("accept-encoding", "cookie"), "Cookie, Accept-Encoding"),
+    ("Vary: Host", (), "Host"),
+    ("Vary: B, A", ("a", "b"), "B, A"),
+]
+
+
+@pytest.mark.parametrize(("line", "named", "shown"), ORIGINS)
+async def test_what_we_put_into_vary_is_told_from_what_the_origin_said(
+    bench: Bench, line: str, named: tuple[str, ...], shown: str | None
+) -> None:
+    names = tuple(name.encode() for name in named)
+    parent = stored(HTML, *([line] if line else []), body=TEXT)
+    parent.variant = variant_key(names, lambda name: b"x, y") if names else None
+    bench.coder.adopt(parent)
+    bench.room.lies[parent.key] = parent
+    said = fields(parent.start)["vary"]
+    assert said.split(", ").count("Accept-Encoding") == 1
+    assert origins(vary_names(said.encode()) or (), parent.variant) == names
+    for _ in range(2):
+        bare = bench.coder.pick(parent, (BARE,), 1001.0)
+        assert bare.body is parent.body
+        assert fields(bare.head).get("vary") == shown
+    assert bench.coder.waiting == 0
+    assert bench.room.grown == bare.size < 2500, "the body is not counted twice"
+
+
+async def test_a_bare_one_goes_along_through_a_304(bench: Bench) -> None:
+    old = bench.put()
+    bench.coder.pick(old, (b"br",), 1001.0)
+    bench.coder.pick(old, (BARE,), 1001.0)
+    await bench.ready()
+    fresh = stored(HTML, "X-New: 1", body=TEXT)
+    bench.coder.renew(old, fresh)
+    assert fields(bench.coder.pick(fresh, (BARE,), 1001.0).head)["x-new"] == "1"
+    assert fields(bench.coder.pick(fresh, (b"br",), 1001.0).head)["content-encoding"] == "br"

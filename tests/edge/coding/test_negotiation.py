@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.coding.negotiation import preference, wanted, weights
+from edge.coding.negotiation import BARE, preference, wanted, weights
 
 OFFERED = (b"br", b"zstd", b"gzip")
 
@@ -113,3 +113,22 @@ def test_a_request_that_says_no_transform_gets_none() -> None:
     assert wanted(index | {b"cache-control": b"max-age=0"}, OFFERED) == (b"br", b"gzip")
     assert wanted({}, OFFERED) == ()
     assert wanted(index, ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("via", "bare"),
+    [
+        ("1.1 lb-a", False),
+        ("1.1 edge-fra", True),
+        ("1.1 lb-a, 1.1 EDGE-FRA", True),
+        ("1.1 edge-fra, 1.1 lb-a", False),
+        ("1.1 edge-fra (a, b)", True),
+        ("edge-fra", False),
+        ("", False),
+    ],
+)
+def test_an_edge_that_asks_for_itself_gets_identity_and_no_word_of_it(via: str, bare: bool) -> None:
+    index = {b"accept-encoding": b"gzip, br", b"via": via.encode()}
+    found = wanted(index, OFFERED, frozenset({b"edge-fra", b"edge-icn"}))
+    assert found == ((BARE,) if bare else (b"br", b"gzip"))
+    assert wanted(index, OFFERED) == (b"br", b"gzip")
