@@ -276,14 +276,12 @@ class Replies:
 
     def failed(self, reader: Reader, failure: Failure, stale: StoredObject | None) -> None:
         """The origin gave no response: say so, without saying where it is. `stale`: what is stored, and may not be sent
-        so; where it says itself that it may not, the status is 504 (RFC 9111 §5.2.2.2)."""
+        so; where it says itself that it may not, the status is 504 (RFC 9111 §5.2.2.2). There is no Cache-Status in what
+        comes from no cache (RFC 9211 §2)."""
         reader.fetch = None
         reader.x.source = None
         status = 504 if stale is not None and stale.control.forbids_stale else failure.status
-        member = cache_status.forwarded(self.trail.node, reader.fwd, detail=str(failure.reason))
-        extra = b"Cache-Status: %b\r\n" % member
-        if status == 503:
-            extra += b"Retry-After: 1\r\n"
+        extra = b"Retry-After: 1\r\n" if status == 503 else b""
         extra += self.hop(reader, failure.reason.sentence, None, None, None)
         why = f"{failure.reason.sentence} (pool {self.settings.pool})"
         if failure.detail:
