@@ -310,14 +310,16 @@ class Cache:
         self._send(reader, fetch, None, True, [way])
 
     def _equal(self, reader: Reader, instant: float) -> tuple[StoredObject | None, NotReused | None]:
-        """What is stored under another query that means the same (No-Vary-Search), if it can be used as it is."""
+        """What is stored under another query that means the same (No-Vary-Search), if it can be used as it is and no
+        purge has named the one that is asked for."""
         place = self.searches.find(reader.key)
         if place is None:
             return None, NotReused.NOTHING_STORED
         found, why = self._stored(reader, place.key, self.storage.find(place.key), instant)
         if found is None or why is not None or variation_of(found.start) != place.variation:
             return None, NotReused.NOTHING_STORED
-        return found, None
+        purged = self.purges.may_concern(reader.key, found.mark)
+        return (None, NotReused.NOTHING_STORED) if purged else (found, None)
 
     def _stored(
         self, reader: Reader, key: bytes, entry: StoredObject | Variants | None, instant: float

@@ -9,6 +9,9 @@ import pytest
 from cdnlab.forward.key import key_rules
 from cdnlab.plan.topology import RouteSpec
 from edge.cookies import CookieWarning
+from edge.purge.position import Standing
+from edge.purge.purges import Purges
+from edge.purge.rules import Kind, Rule
 from edge.storable import NotStored
 from tests.edge.support import FakeForward, Lab
 
@@ -268,6 +271,17 @@ def test_an_unsafe_request_drops_the_equal_too(monkeypatch: Any) -> None:
     edge.origin.last.answer(200)
     edge.store("/p", MINUTE, UTM, body=b"new")
     assert edge.ask("/p?utm=1").got == b"new"
+
+
+def test_a_purged_uri_is_not_answered_with_its_equal(monkeypatch: Any) -> None:
+    edge = Lab(monkeypatch)
+    edge.cache.purges = purges = Purges(Standing(alone=True), b"life0001", 0)
+    edge.store("/p?utm=1", MINUTE, UTM)
+    purges.apply([Rule(Kind.URL, b"http://shop.example/q")])
+    assert edge.ask("/p").said.startswith("edge-icn; hit")
+    purges.apply([Rule(Kind.URL, b"http://shop.example/p")])
+    edge.store("/p", MINUTE, UTM, body=b"new")
+    assert edge.ask("/p?utm=2").got == b"new"
 
 
 def test_a_rule_and_the_field_together(monkeypatch: Any) -> None:
