@@ -14,80 +14,88 @@ from edge.object import StoredObject
 
 
 class Found:
-    """That an object lies on disk, or is on its way there: enough to `load` it."""
+    """That an object lies on disk, or is on its way there: enough to `load` it. `names` are those of its Vary."""
 
-    __slots__ = ("key", "key_hash", "place", "variant", "variant_hash")
+    __slots__ = ("key", "key_hash", "names", "place", "variant", "variant_hash")
 
     def __init__(
-        self, key: bytes, variant: bytes | None, key_hash: int, variant_hash: int | None, place: Place
+        self,
+        key: bytes,
+        variant: bytes | None,
+        key_hash: int,
+        variant_hash: int | None,
+        place: Place,
+        names: tuple[bytes, ...] = (),
     ) -> None:
         self.key = key
         self.variant = variant
         self.key_hash = key_hash
         self.variant_hash = variant_hash
         self.place = place
+        self.names = names
 
 
-class Loaded:
-    """An object that was read. `stored.body` is the body if it is `whole`, else b"", and `stream` reads it.
+class Pieces:
+    """A body that lies on disk in pieces. As long as this is there, so are they: whatever becomes of their segments'
+    files, these stay open. Belongs to the loop."""
 
-    One that is not whole keeps its segments from being closed until `close`.
-    """
-
-    __slots__ = ("_bad", "_pool", "_secret", "_segments", "_table", "size", "stored", "whole")
+    __slots__ = ("_bad", "_pool", "_secret", "_segments", "size", "table")
 
     def __init__(
         self,
-        stored: StoredObject,
         size: int,
-        pool: Executor | None = None,
-        secret: bytes = b"",
-        table: list[tuple[int, int, bytes]] | None = None,
-        segments: dict[int, Segment] | None = None,
-        bad: Callable[[Bad], None] | None = None,
+        pool: Executor,
+        secret: bytes,
+        table: list[tuple[int, int, bytes]],
+        segments: dict[int, Segment],
+        bad: Callable[[Bad], None],
     ) -> None:
-        """`segments` are those of the table, their users counted already; `bad` is told why a piece is not right."""
-        self.stored = stored
+        """`segments` are those of the table; `bad` is told why a piece is not right."""
         self.size = size
-        self.whole = table is None
+        self.table = table
         self._pool = pool
         self._secret = secret
-        self._table = table or []
-        self._segments = segments or {}
+        self._segments = segments
         self._bad = bad
+        for segment in segments.values():
+            segment.users += 1
 
     async def stream(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `end`, proven, in parts of at most PIECE bytes. BadRecord, and then what
-        came before was right and the rest cannot be had."""
+        """The bytes from `start` to before `end`, proven, in parts of at most PIECE bytes. BadRecord: what came before
+        was right, and the rest cannot be had."""
         end = self.size if end is None else min(end, self.size)
-        if self.whole:
-            if start < end:
-                yield self.stored.body[start:end]
-            return
         for number in range(start // PIECE, -(-end // PIECE)):
             base = number * PIECE
             piece = await self._piece(number, min(PIECE, self.size - base))
             yield piece[max(0, start - base) : end - base]
 
     async def _piece(self, number: int, size: int) -> bytes:
-        segment, offset, proof = self._table[number]
+        segment, offset, proof = self.table[number]
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self._pool, read_piece, self._segments[segment], offset, size, proof, self._secret
             )
         except BadRecord as bad:
-            self._tell(bad.reason)
+            self._bad(bad.reason)
             raise
         except OSError:
-            self._tell(Bad.UNREADABLE)
+            self._bad(Bad.UNREADABLE)
             raise BadRecord(Bad.UNREADABLE) from None
 
-    def _tell(self, reason: Bad) -> None:
-        if self._bad is not None:
-            self._bad(reason)
-
-    def close(self) -> None:
-        """Nothing more will be read. On the loop; once is enough, twice does no harm."""
-        segments, self._segments = self._segments, {}
-        for segment in segments.values():
+    def __del__(self) -> None:
+        """Nobody reads it any more: counted references end with the last of them, so this is no matter of chance."""
+        for segment in self._segments.values():
             segment.release()
+
+
+class Remote(StoredObject):
+    """An object whose body stays on disk: `body` is b"", `pieces` read it."""
+
+    __slots__ = ("pieces",)
+
+    pieces: Pieces
+
+    @property
+    def length(self) -> int:
+        """Bytes of its body."""
+        return self.pieces.size

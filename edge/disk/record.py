@@ -12,11 +12,14 @@ import json
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 from edge.directives import ResponseControl
 from edge.disk.layout import TABLE_ENTRY, Bad, BadRecord, Flag, Frame, Kind
 from edge.freshness import Source
 from edge.object import StoredObject
+
+Stored = TypeVar("Stored", bound=StoredObject)
 
 _LENGTHS = struct.Struct("<10I")
 _CLOCK_ERROR = 2.0  # seconds that the wall clock may have been set back without consequence
@@ -101,15 +104,22 @@ def removal(key: bytes, variant: bytes | None) -> tuple[Frame, bytes]:
 
 
 def object_of(
-    head: Head, body: bytes, mark: object, wall_offset: float, wall: float, *, doubtful: bool
-) -> StoredObject:
-    """The object that a head describes. `mark` is what the purge part read in its mark.
+    kind: type[Stored],
+    head: Head,
+    body: bytes,
+    mark: object,
+    wall_offset: float,
+    wall: float,
+    *,
+    doubtful: bool,
+) -> Stored:
+    """The object that a head describes, of class `kind`. `mark` is what the purge part read in its mark.
 
     `doubtful`: what was written after it may be lost, so it is to be validated before it is used. So is one that was
     written later than now by the wall clock, since nobody knows how old it is.
     """
     frame = head.frame
-    stored = StoredObject(
+    stored = kind(
         key=head.key,
         variant=head.variant,
         status=frame.status,

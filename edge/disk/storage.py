@@ -23,10 +23,10 @@ from typing import Protocol
 from cdnlab.net.clock import now, wall
 from edge.disk.directory import Directory
 from edge.disk.files import Files, Segment
-from edge.disk.found import Found, Loaded
+from edge.disk.found import Found, Pieces, Remote
 from edge.disk.incoming import Incoming
 from edge.disk.index import Index, Place, Places, Waiting, key_hash
-from edge.disk.jobs import Commit, Copy, Drop, Job, Piece, Put, Remove, fits
+from edge.disk.jobs import Arrival, Commit, Copy, Drop, Job, Piece, Put, Remove, fits
 from edge.disk.layout import SEGMENT_MAX, SEGMENT_MIN, Bad, BadRecord, Kind
 from edge.disk.place import same, segment_of
 from edge.disk.read import read_object
@@ -154,14 +154,13 @@ class DiskStorage:
         variant = variant_key(known.names, field)
         second = key_hash(variant)
         place = known.objects.get(second)
-        return None if place is None else Found(key, variant, hashed, second, place)
+        return None if place is None else Found(key, variant, hashed, second, place, known.names)
 
-    async def load(self, found: Found) -> Loaded | None:
-        """Read it; None if that is not possible, or it was removed meanwhile."""
+    async def load(self, found: Found) -> StoredObject | None:
+        """Read it; a Remote if its body is large; None if that is not possible, or it was removed meanwhile."""
         place = found.place
         if isinstance(place, Waiting):
-            stored = place.stored if place.wanted else None
-            return None if stored is None else Loaded(stored, len(stored.body))
+            return place.stored if place.wanted else None
         segment = self._segment(segment_of(place))
         if segment is None or self._loop is None:
             self.upkeep.forget(found, Bad.GONE)
@@ -173,7 +172,7 @@ class DiskStorage:
 
     async def _load(
         self, found: Found, place: int, segment: Segment, loop: asyncio.AbstractEventLoop
-    ) -> Loaded | None:
+    ) -> StoredObject | None:
         secret = self.directory.secret
         self._reading += 1
         segment.users += 1
@@ -184,7 +183,7 @@ class DiskStorage:
             at = self.index.at(found.key_hash, found.variant_hash)
             if not isinstance(at, int) or not same(at, place):
                 return None  # removed, or moved: a miss in either case
-            loaded = self._loaded(found, head, body, place)
+            stored = self._object(found, head, body, place)
         except BadRecord as bad:
             self.upkeep.forget(found, bad.reason)
             return None
@@ -197,29 +196,31 @@ class DiskStorage:
             segment.release()
         self.index.touch(found.key_hash, found.variant_hash)
         self.loaded += 1
-        return loaded
+        return stored
 
     def _segment(self, number: int) -> Segment | None:
         return self.segments.get(number) or self.leaving.get(number)
 
-    def _loaded(self, found: Found, head: Head, body: bytes, place: int) -> Loaded:
-        doubtful = segment_of(place) <= self.directory.doubtful
+    def _object(self, found: Found, head: Head, body: bytes, place: int) -> StoredObject:
+        whole = head.frame.kind is Kind.OBJECT
+        kind = StoredObject if whole else Remote
         mark = self.marks.unpack(head.mark)
-        stored = object_of(head, body, mark, self.wall_offset, wall(), doubtful=doubtful)
-        if head.frame.kind is Kind.OBJECT:
-            return Loaded(stored, len(body))
-        table = table_of(head)
+        doubtful = segment_of(place) <= self.directory.doubtful
+        stored = object_of(kind, head, body, mark, self.wall_offset, wall(), doubtful=doubtful)
+        if isinstance(stored, Remote):
+            stored.pieces = self._pieces(found, head.frame.total, table_of(head))
+        return stored
+
+    def _pieces(self, found: Found, size: int, table: list[tuple[int, int, bytes]]) -> Pieces:
         segments = {number: self._segment(number) for number, _, _ in table}
         held = {number: segment for number, segment in segments.items() if segment is not None}
         if len(held) < len(segments):
             raise BadRecord(Bad.GONE)
-        for segment in held.values():
-            segment.users += 1
 
         def bad(reason: Bad) -> None:
             self.upkeep.forget(found, reason)
 
-        return Loaded(stored, head.frame.total, self._pool, self.directory.secret, table, held, bad)
+        return Pieces(size, self._pool, self.directory.secret, table, held, bad)
 
     # -- what it is given --------------------------------------------------------------------------------------------
 
@@ -239,6 +240,20 @@ class DiskStorage:
         self._submit(Put(hashed, second, stored, names, self.marks.pack(stored), waiting))
         return True
 
+    def renew(self, old: Remote, stored: StoredObject, names: tuple[bytes, ...]) -> bool:
+        """Take a new head for a body that lies here already, in place of the old one; False if it is not taken."""
+        self.overtaken(old)
+        self.overtaken(stored)
+        self._make_way(stored.key, key_hash(stored.key), names)
+        reason = self._refusal(stored, old.length, 0)
+        if reason is not None:
+            self.drop(reason)
+            return False
+        arrival = Arrival()
+        arrival.table = old.pieces.table
+        self._commit(stored, names, arrival, old.length)
+        return True
+
     def begin(self) -> Incoming | None:
         """Take a body that is larger than memory should hold, while it arrives; None if that cannot be."""
         if self.upkeep.failing or self.queued > QUEUE_MAX:
@@ -252,18 +267,20 @@ class DiskStorage:
 
     def commit(self, incoming: Incoming, stored: StoredObject, names: tuple[bytes, ...]) -> bool:
         """For Incoming: everything has been handed over."""
-        hashed, second = _hashes(stored)
         self.overtaken(stored)
-        self._make_way(stored.key, hashed, names)
+        self._make_way(stored.key, key_hash(stored.key), names)
         reason = self._refusal(stored, incoming.total, 0)
         if reason is not None:
             self.drop(reason)
             return False
+        self._commit(stored, names, incoming.arrival, incoming.total)
+        return True
+
+    def _commit(self, stored: StoredObject, names: tuple[bytes, ...], arrival: Arrival, total: int) -> None:
+        hashed, second = _hashes(stored)
         waiting = Waiting()
         self.index.put(hashed, second, names, waiting)
-        mark = self.marks.pack(stored)
-        self._submit(Commit(hashed, second, stored, names, mark, waiting, incoming.arrival, incoming.total))
-        return True
+        self._submit(Commit(hashed, second, stored, names, self.marks.pack(stored), waiting, arrival, total))
 
     def takes(self, size: int) -> bool:
         """May a body of `size` bytes lie here?"""

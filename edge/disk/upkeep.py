@@ -125,12 +125,16 @@ class Upkeep:
         try:
             found = await asyncio.get_running_loop().run_in_executor(pool, work)
         except BadRecord as bad:
+            if number not in self._unread:
+                return 0
             storage.bad[bad.reason] += 1
             if bad.reason is not Bad.TORN or size > SEGMENT_HEAD:
                 await self._doubt(number, bad.reason.sentence)
             self._drop_unread(number)
             return 0
         except OSError as error:
+            if number not in self._unread:  # it had to go before it was opened
+                return 0
             log.warning("cannot read segment %d: %s", number, error.strerror or error)
             storage.bad[Bad.UNREADABLE] += 1
             await self._doubt(number, Bad.UNREADABLE.sentence)

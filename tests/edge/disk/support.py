@@ -15,7 +15,7 @@ from cdnlab.net.clock import now
 from edge.directives import response_control
 from edge.disk.directory import Directory
 from edge.disk.files import Files
-from edge.disk.found import Loaded
+from edge.disk.found import Remote
 from edge.disk.reasons import State
 from edge.disk.storage import DiskStorage
 from edge.freshness import Source
@@ -102,20 +102,17 @@ async def ready(disk: DiskStorage) -> DiskStorage:
     return disk
 
 
-async def get(disk: DiskStorage, key: bytes, field: Field = nothing) -> Loaded | None:
+async def get(disk: DiskStorage, key: bytes, field: Field = nothing) -> StoredObject | None:
     """What a lookup and a read give."""
     found = disk.select(key, field)
     return None if found is None else await disk.load(found)
 
 
-async def whole(loaded: Loaded | None, start: int = 0, end: int | None = None) -> bytes | None:
-    """The body, or a part of it."""
-    if loaded is None:
-        return None
-    try:
-        return b"".join([piece async for piece in loaded.stream(start, end)])
-    finally:
-        loaded.close()
+async def whole(stored: StoredObject | None) -> bytes | None:
+    """The body."""
+    if not isinstance(stored, Remote):
+        return None if stored is None else stored.body
+    return b"".join([piece async for piece in stored.pieces.stream()])
 
 
 async def body(disk: DiskStorage, key: bytes, field: Field = nothing) -> bytes | None:

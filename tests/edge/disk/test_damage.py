@@ -63,9 +63,9 @@ async def all_right_or_absent(path: Path) -> tuple[int, bool]:
             except BadRecord:
                 continue
             assert data == body_of(key, size)
-            assert loaded.stored.start == make(key, size).start
-            assert key != b"removed" or loaded.stored.soft, "what was removed is back, and nobody doubts it"
-            found, soft = found + 1, soft or loaded.stored.soft
+            assert loaded.start == make(key, size).start
+            assert key != b"removed" or loaded.soft, "what was removed is back, and nobody doubts it"
+            found, soft = found + 1, soft or loaded.soft
         return found, soft
 
 
@@ -147,7 +147,7 @@ async def test_after_a_power_loss_everything_is_validated_before_use(tmp_path: P
         await settled(disk)
         since = await get(disk, b"since")
         assert since is not None
-        assert not since.stored.soft
+        assert not since.soft
 
 
 async def test_a_lost_secret_makes_all_of_it_worthless(tmp_path: Path) -> None:

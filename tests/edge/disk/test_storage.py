@@ -10,6 +10,7 @@ import pytest
 
 from cdnlab.net.clock import now
 from edge.disk.directory import Directory
+from edge.disk.found import Remote
 from edge.disk.layout import PIECE
 from edge.disk.reasons import Dropped
 from edge.disk.storage import DiskStorage
@@ -55,17 +56,17 @@ async def test_an_object_comes_back_as_it_was_also_after_a_restart(tmp_path: Pat
         await settled(disk)
         found = await get(disk, put.key)
         assert found is not None
-        same(found.stored, put)
-        assert found.whole
-        assert found.stored.body == put.body
-        assert not found.stored.soft
+        same(found, put)
+        assert not isinstance(found, Remote)
+        assert found.body == put.body
+        assert not found.soft
     async with storage(tmp_path / "d") as disk:
         await ready(disk)
         again = await get(disk, put.key)
         assert again is not None
-        same(again.stored, put)
-        assert again.stored.body == put.body
-        assert not again.stored.soft
+        same(again, put)
+        assert again.body == put.body
+        assert not again.soft
         assert disk.objects == 1
 
 
@@ -76,7 +77,7 @@ async def test_it_is_found_before_it_is_written(tmp_path: Path) -> None:
         assert found is not None
         loaded = await disk.load(found)
         assert loaded is not None
-        assert loaded.stored.body == body_of(b"k", 1000)
+        assert loaded.body == body_of(b"k", 1000)
 
 
 @pytest.mark.parametrize("size", [PIECE + 1, 3 * PIECE, 5 * PIECE + 77, MIB + 1])
@@ -86,16 +87,13 @@ async def test_a_large_body_is_read_in_pieces_and_in_ranges(tmp_path: Path, size
         await settled(disk)
         for _ in range(2):
             loaded = await get(disk, b"film")
-            assert loaded is not None
-            assert not loaded.whole
-            assert (loaded.size, loaded.stored.body) == (size, b"")
+            assert isinstance(loaded, Remote)
+            assert (loaded.length, loaded.body) == (size, b"")
             data = body_of(b"film", size)
             for start, end in [(0, 1), (size - 1, size), (PIECE - 1, PIECE + 1), (0, size), (7, size - 7)]:
-                parts = [part async for part in loaded.stream(start, end)]
+                parts = [part async for part in loaded.pieces.stream(start, end)]
                 assert b"".join(parts) == data[start:end]
                 assert max(map(len, parts)) <= PIECE
-            loaded.close()
-            loaded.close()
     async with storage(tmp_path / "d") as disk:
         await ready(disk)
         assert await body(disk, b"film") == body_of(b"film", size)
@@ -313,8 +311,8 @@ async def test_marks_and_soft_purges_go_with_the_object(tmp_path: Path) -> None:
         first, second = await get(disk, b"one"), await get(disk, b"two")
         assert first is not None
         assert second is not None
-        assert (first.stored.mark, first.stored.soft) == (41, False)
-        assert (second.stored.mark, second.stored.soft) == (42, True)
+        assert (first.mark, first.soft) == (41, False)
+        assert (second.mark, second.soft) == (42, True)
 
 
 async def test_age_goes_on_while_nobody_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,8 +327,8 @@ async def test_age_goes_on_while_nobody_runs(tmp_path: Path, monkeypatch: pytest
     await ready(later)
     found = await get(later, b"k")
     assert found is not None
-    assert now() - found.stored.born == pytest.approx(1005, abs=2)
-    assert not found.stored.soft
+    assert now() - found.born == pytest.approx(1005, abs=2)
+    assert not found.soft
     await later.close()
 
 
@@ -348,7 +346,7 @@ async def test_one_from_the_future_is_validated_before_use(
         await ready(disk)
         found = await get(disk, b"k")
         assert found is not None
-        assert found.stored.soft
+        assert found.soft
 
 
 async def test_the_oldest_segment_goes_and_what_was_asked_for_stays(tmp_path: Path) -> None:
