@@ -63,6 +63,10 @@ def command(
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="The node's name in Via and Cache-Status.")] = "edge",
+    state: Annotated[
+        Path | None,
+        typer.Option(help="A directory for its secrets, by which `cdnlab purge --state` finds it."),
+    ] = None,
 ) -> None:
     """A shared HTTP cache in front of any server.
 
@@ -85,11 +89,32 @@ def command(
             query_drop=query_drop or (),
             cookies=cookies,
         )
+        if state is not None:
+            _share(state, topology)
     except PlanError as error:
         typer.echo(f"cdnlab: {error}", err=True)
         raise typer.Exit(2) from None
     _say(topology, name, listen, origin)
-    raise typer.Exit(node_main(topology, name))
+    raise typer.Exit(node_main(topology, name, state))
+
+
+def _share(state: Path, topology: Topology) -> None:
+    """Leave in a directory what a command needs to speak to this edge. PlanError."""
+    from cdnlab.node.secrets import SecretsError, make
+    from cdnlab.plan.errors import PlanError
+
+    if (state / "lock").exists():
+        raise PlanError(f"{state} is a lab's state directory", "--state", "give one of this edge's own")
+    try:
+        make(state / "secrets")
+        (state / "topology.yaml").write_text(topology.dump())
+    except SecretsError as error:
+        raise PlanError(str(error), "--state") from None
+    except OSError as error:
+        where = error.filename or state
+        raise PlanError(
+            f"cannot write {where}: {error.strerror}", "--state", "give a directory of yours"
+        ) from None
 
 
 def _say(topology: Topology, name: str, listen: str, origins: list[str]) -> None:

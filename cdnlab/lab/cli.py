@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "log": Entry("cdnlab.lab.log:command", "Show the last requests."),
     "events": Entry("cdnlab.lab.events:command", "Show what changed, and why."),
+    "purge": Entry("cdnlab.lab.purge:command", "Drop what the edges have stored."),
     "kill": Entry("cdnlab.lab.orders:kill", "Kill a node (SIGKILL)."),
     "pause": Entry("cdnlab.lab.orders:pause", "Freeze a node (SIGSTOP)."),
     "resume": Entry("cdnlab.lab.orders:resume", "Let a frozen node run on."),
