@@ -148,7 +148,7 @@ class Cache:
         if facts.plain and line.gets and not x.explain:
             prefix = facts.peer_prefix if x.trusted else facts.prefix
             known: _Known | None = line.derived  # type: ignore[assignment]
-            if known is None or known[0] is not prefix or facts.rules is not None:
+            if known is None or known[0] is not prefix or facts.cookie_rules is not None:
                 known = self._know(x, facts, prefix)
             entry = known[2].get(known[1])
             found = _variant(entry, x, facts) if isinstance(entry, Variants) else entry
@@ -166,13 +166,13 @@ class Cache:
         self._slow(x, facts)
 
     def _know(self, x: Exchange, facts: RequestFacts, prefix: bytes) -> _Known:
-        """What a request line means under a prefix, remembered with the line: lines are as few as targets, and bytes that
-        are kept need not be hashed again. Not where a route has rules, which may look at what is the client's own."""
-        line = x.line
-        target = line.target.canonical if facts.rules is None else _ruled(x, facts.rules)
+        """What a request line means under a prefix, remembered with the line: lines are as few as targets, and bytes
+        that are kept need not be hashed again. Not where a route looks at cookies, which are the client's own."""
+        line, rules = x.line, facts.cookie_rules
+        target = facts.target(line.target.canonical) if rules is None else _ruled(x, rules)
         key = prefix + target
         known = (prefix, key, self._shards[hash(key) & _MASK])
-        if facts.rules is None:
+        if rules is None:
             line.derived = known
         return known
 
@@ -237,7 +237,7 @@ class Cache:
 
     def _slow(self, x: Exchange, facts: RequestFacts) -> None:
         method = x.line.method
-        cookie = None if facts.rules is None else _cookie(x, facts.rules)
+        cookie = None if facts.cookie_rules is None else _cookie(x, facts.cookie_rules)
         bypass = facts.bypass or cookie
         if method in (b"GET", b"HEAD") and bypass is None:
             self.lookup(x, facts)
@@ -358,6 +358,9 @@ class Cache:
 
     def _get(self, reader: Reader, found: StoredObject | None, shared: bytes, *, alone: bool) -> None:
         """Join the fetch that is under way, or begin one."""
+        if self.trail.loops(reader.block.index):  # before it waits for the very fetch that has come round
+            self._drop(reader, 508, _LOOP)
+            return
         flights = self.flights
         known = flights.alone(shared, reader.started)
         if not alone:
@@ -404,7 +407,7 @@ class Cache:
         ways: list[Way] | None = None,
     ) -> None:
         if self.trail.loops(reader.block.index):
-            self._drop(reader, 508, "the request has come back to this node: the origin leads here")
+            self._drop(reader, 508, _LOOP)
         elif not (self.settings.origin_host or reader.facts.claims.host):
             self._drop(reader, 400, "the request names no host")
         else:
@@ -515,6 +518,7 @@ class Cache:
             self.storage.remove(equal)
 
 
+_LOOP = "the request has come back to this node: the origin, or a shield, leads here"
 _ALLOW = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
 
 
