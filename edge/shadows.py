@@ -30,7 +30,7 @@ BURST = 400  # requests in one flush, of which there are some twenty a second: a
 COARSEST = 20  # halvings: the hash bits by which all variants of a key agree
 EVICTIONS = 100  # notes that go in one call; what is too much then goes at the calls and ticks that follow
 PATIENCE = 500  # second chances that a policy may give in one call
-SLICE = 500  # notes that are gone through in one tick while the keys are halved
+SLICE = 1_000  # notes that are gone through in one tick while the keys are halved
 NOTE_BYTES = 240  # of a note with its place in the table; a test holds it against tracemalloc
 
 Make = Callable[[str, int], Policy]

@@ -30,7 +30,7 @@ from edge.vary import variant_key
 
 SHARDS = 1024  # a power of two; bytes hash by SipHash, random per process, so clients can't fill one
 RESERVED_SHARE = 0.5  # of the capacity, for bodies that are arriving
-FLUSHED = 3_000  # hits that one flush passes on
+FLUSHED = 2_000  # hits that one flush passes on
 EVICTIONS = 600  # objects that go in one call
 PATIENCE = 2_000  # second chances that the policy may give in one call
 HANDED_OVER = 500  # objects per slice of a change of policy
@@ -182,7 +182,7 @@ class MemoryStorage:
         self.touched.append(stored)
 
     def flush(self) -> None:
-        """Pass hits on, in their order: all of them, but after the loop was away for long."""
+        """Pass hits on, in their order; not all of them where there are many, see `behind`."""
         touched = self.touched
         if not touched:
             return
@@ -192,6 +192,11 @@ class MemoryStorage:
         self._policy.touched(batch)
         if self.shadows is not None:
             self.shadows.touched(batch)
+
+    @property
+    def behind(self) -> bool:
+        """Is there something left that `flush` or `advance` should do soon?"""
+        return bool(self.touched) or isinstance(self._policy, Handover)
 
     def resize(self, stored: StoredObject, by: int) -> None:
         """It has grown, or shrunk."""

@@ -66,7 +66,7 @@ class Arc(Policy):
         for entry in entries:
             now_in = entry.rank & _LIST
             if now_in == _AGAIN:
-                t2.renew((entry,))
+                t2.move(entry)
             elif now_in:
                 t1.unlink(entry)
                 entry.rank = again

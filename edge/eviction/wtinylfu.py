@@ -65,7 +65,7 @@ class WTinyLfu(Policy):
     def admits(self, entry: Entry, short: int) -> bool:
         """Count it; one that is larger than the window must be worth what it displaces."""
         name = identity(entry)
-        self._count(1)
+        self._count()
         self._wins = count = min(self._sketch.estimate(name) + 1, COUNT_MAX)
         if entry.size > self._window_max and short > 0 and not self._beats(count, short):
             self._sketch.raise_to(name, count)
@@ -81,22 +81,24 @@ class WTinyLfu(Policy):
 
     def touched(self, entries: Sequence[Entry]) -> None:
         """Count, and move to the end: of the window, or of the protected."""
-        self._count(len(entries))
         window, protected = self._window, self._protected
         for entry in entries:
-            now_in = entry.rank & _LIST
+            self._count()
+            rank = entry.rank
+            now_in = rank & _LIST
             if not now_in:
                 continue
-            count = self._count_of(entry)
+            count = (rank & _COUNT) >> self._epoch - (rank >> _EPOCH) & _COUNT
+            rank = self._epoch << _EPOCH | min(count + _ONE, _COUNT) | self.colour
             if now_in == _PROBATION:
                 self._probation.unlink(entry)
                 protected.push(entry)
-                now_in = _PROTECTED
+                entry.rank = rank | _PROTECTED
+                if protected.bytes > self._protected_max:
+                    self._demote()
             else:
-                (window if now_in == _WINDOW else protected).renew((entry,))
-            self._rank(entry, min(count + 1, COUNT_MAX), now_in)
-            if protected.bytes > self._protected_max:
-                self._demote()
+                (window if now_in == _WINDOW else protected).move(entry)
+                entry.rank = rank | now_in
 
     def removed(self, entry: Entry) -> None:
         """Unlink it; what was asked for stays known."""
@@ -201,8 +203,8 @@ class WTinyLfu(Policy):
         count: int = (rank & _COUNT) // _ONE
         return count >> (self._epoch - (rank >> _EPOCH))
 
-    def _count(self, requests: int) -> None:
-        self._seen += requests
+    def _count(self) -> None:
+        self._seen += 1
         if self._seen >= SAMPLE * max(self._held, 1) and self._seen >= SAMPLE:
             self._seen = 0
             self._epoch += 1

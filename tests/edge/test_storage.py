@@ -348,7 +348,7 @@ def test_the_head_of_an_object_that_nobody_asks_for_is_given_up() -> None:
 def test_what_an_object_is_reckoned_to_take_is_what_it_takes(name: str) -> None:
     """And beside the bytes of its head and body, sent or stored, that is at most 700, the key included."""
     storage = MemoryStorage(1 << 30, make_policy(name, 1 << 30))
-    count = 20_000 if name == "lru" else 3000
+    count = 20_000 if name == "lru" else 2000
     gc.collect()
     tracemalloc.start()
     try:
