@@ -19,7 +19,10 @@ from cdnlab.wire.response import ResponseBlock
 
 #: Written anew, or handled apart, so never copied.
 _REPLACED = frozenset(b"host via cdn-loop x-forwarded-for x-forwarded-proto expect content-length".split())
-_DROPPED = _REPLACED | UNKEYED | OWN
+_DROPPED = _REPLACED | UNKEYED
+
+OURS = b"cdnlab-"
+"""What our nodes tell each other begins so: an edge believes it of a balancer, so none of it may be a client's."""
 
 _SPELLING = {
     b"cookie": b"Cookie: ",
@@ -55,7 +58,7 @@ class RequestPlan:
         lines = [
             line
             for line, (name, _) in zip(block.lines, block.fields, strict=True)
-            if name not in named and name not in _DROPPED
+            if name not in named and name not in _DROPPED and not name.startswith(OURS)
         ]
         client_host = self.claims.host
         head = [b"Host: " + (origin_host or client_host), *lines, _framing(block)]

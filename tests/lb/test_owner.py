@@ -11,8 +11,7 @@ import pytest
 
 from cdnlab.forward.key import key_prefix
 from cdnlab.forward.owner import edge_key, owner, sharing
-from cdnlab.plan.topology import Topology
-from tests.support.balancers import Running, balancer, topology
+from tests.support.balancers import Running, balancer
 from tests.support.peers import OK, Origin, Wire, until
 
 
@@ -136,10 +135,10 @@ async def test_a_pool_that_does_not_choose_by_key_makes_none(monkeypatch: pytest
             assert (await client.get(b"/")).status == 200
 
 
-async def test_a_stranger_is_no_sibling() -> None:
-    """The mark between edges is dropped from clients; an edge believes a balancer."""
+async def test_what_our_nodes_tell_each_other_is_taken_from_no_stranger() -> None:
+    """An edge believes it of a balancer: that a sibling asks, how far purges were followed, and what else there is."""
+    said = (b"Cdnlab-Sibling: edge-a", b"Cdnlab-Purged: x-1", b"Cdnlab-Whatever: 1", b"Cdnlab-Hop: x")
     async with origins(1) as servers:
-        plan: Topology = topology(*servers)
-        async with balancer(plan=plan) as running, await running.client() as client:
-            await client.get(b"/", b"Cdnlab-Sibling: edge-a")
-        assert servers[0].requests[0].one(b"cdnlab-sibling") is None
+        async with balancer(*servers) as running, await running.client() as client:
+            await client.get(b"/", *said)
+        assert not [name for name, _ in servers[0].requests[0].fields if name.startswith(b"cdnlab-")]
