@@ -491,9 +491,8 @@ class Cache:
         prefix = fetch.key[: len(fetch.key) - len(leader.target)]
         groups = list(cache_groups(facts.index.get(b"cache-group-invalidation")))
         if 200 <= facts.status < 400:
-            keys = [fetch.key]
-            for key in named_keys(facts.index, prefix, leader.line.target.path):
-                keys.append(prefix + leader.facts.target(key[len(prefix) :]))
+            named = named_keys(facts.index, prefix, leader.line.target.path)
+            keys = [fetch.key, *(prefix + leader.facts.target(key[len(prefix) :]) for key in named)]
             for key in keys:
                 groups += self._groups_under(key)
                 self.invalidate(key, fetch)

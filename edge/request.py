@@ -19,7 +19,15 @@ from edge.ranges import well_formed
 from edge.storable import NotStored
 
 _SCHEMES = (b"http", b"https")
-_ASKS_CACHE = (b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"range", b"if-range", PURGED_FIELD)
+_ASKS_CACHE = (
+    b"cache-control",
+    b"pragma",
+    b"if-none-match",
+    b"if-modified-since",
+    b"range",
+    b"if-range",
+    PURGED_FIELD,
+)
 """What a cache has to look at before it sends what it has; the last is another edge's."""
 
 
@@ -33,12 +41,13 @@ class RequestFacts:
     bypass                why the request goes to the origin whatever is stored, or None
     codings               the content codings that its client likes, the best first (edge/coding); the cache fills it in
     rules                 the host's query rules and what its routes do about cookies; None where no route says any
+    cookie_rules          the same where any of the routes does something about cookies, which a block does not hold
     """
 
     __slots__ = (
-        "bypass", "claims", "codings", "control", "forwarded_proto", "if_modified_since", "if_none_match", "if_range",
-        "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "purged", "range", "rules",
-        "variant_key", "variant_names",
+        "bypass", "claims", "codings", "control", "cookie_rules", "forwarded_proto", "if_modified_since",
+        "if_none_match", "if_range", "one_range", "outgoing_lines", "peer_prefix", "plain", "prefix", "purged",
+        "range", "rules", "variant_key", "variant_names",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +76,7 @@ class RequestFacts:
         self.bypass = _bypass(block)
         self.plain = self.bypass is None and not any(name in index for name in _ASKS_CACHE)
         self.rules: HostRules | None = None if rules is None else rules.host(self.claims.host)
+        self.cookie_rules = self.rules if self.rules is not None and self.rules.cookies else None
         self.outgoing_lines: Outgoing | None = None
         self.codings: tuple[bytes, ...] = ()
         self.variant_names: tuple[bytes, ...] = ()

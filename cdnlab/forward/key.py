@@ -141,10 +141,12 @@ NO_RULE = RouteRule(RouteSpec(pool=""))
 class HostRules:
     """The rules for one host."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "cookies")
 
     def __init__(self, rows: tuple[Row[RouteRule], ...]) -> None:
         self._rows = rows
+        self.cookies = any(rule.cookies != "rfc" for _, rule in rows)
+        """Does any route of this host care for cookies? If not, what a rule says depends on the target alone."""
 
     def rule(self, path: bytes) -> RouteRule:
         """The rule for a canonical path."""

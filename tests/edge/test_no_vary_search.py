@@ -6,7 +6,7 @@ from time import process_time
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.no_vary_search import LONGEST, Place, Searches, Variation, variation, variation_of
@@ -116,6 +116,7 @@ QUERIES = st.lists(
 ).map(lambda pieces: "&".join(pieces).encode())
 
 
+@settings(deadline=None)
 @given(VALUES, QUERIES, QUERIES)
 def test_an_independent_reading_agrees(value: bytes, one: bytes, two: bytes) -> None:
     """The algorithm of the draft's section 6 over the standard library's reader of forms."""

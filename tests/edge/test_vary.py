@@ -6,7 +6,7 @@ from random import Random
 from time import process_time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.preferences import LONGEST, codings, languages
@@ -118,12 +118,14 @@ def language_wishes(pairs: list[tuple[str, int | None]]) -> object:
     return ordered, {name for weight, name in said if not weight}
 
 
+@settings(deadline=None)
 @given(members(TOKENS), st.randoms(use_true_random=False))
 def test_equal_codings_are_equal(pairs: list[tuple[str, int | None]], random: Random) -> None:
     shuffled = random.sample(pairs, len(pairs))
     assert codings(spelt(pairs, random)) == codings(spelt(shuffled, random))
 
 
+@settings(deadline=None)
 @given(members(TOKENS), members(TOKENS), st.randoms(use_true_random=False))
 def test_codings_that_share_a_form_ask_the_same(
     one: list[tuple[str, int | None]], two: list[tuple[str, int | None]], random: Random
@@ -135,6 +137,7 @@ def test_codings_that_share_a_form_ask_the_same(
         assert coding_weights(one) != coding_weights(two)
 
 
+@settings(deadline=None)
 @given(members(RANGES), st.randoms(use_true_random=False))
 def test_equal_languages_are_equal(pairs: list[tuple[str, int | None]], random: Random) -> None:
     """Whatever the order, as long as that of languages of one weight stays."""
@@ -145,6 +148,7 @@ def test_equal_languages_are_equal(pairs: list[tuple[str, int | None]], random: 
     assert language_wishes(pairs) == language_wishes(moved)
 
 
+@settings(deadline=None)
 @given(members(RANGES), members(RANGES), st.randoms(use_true_random=False))
 def test_languages_share_a_form_exactly_where_they_wish_the_same(
     one: list[tuple[str, int | None]], two: list[tuple[str, int | None]], random: Random
@@ -153,6 +157,7 @@ def test_languages_share_a_form_exactly_where_they_wish_the_same(
     assert same is (language_wishes(one) == language_wishes(two))
 
 
+@settings(deadline=None)
 @given(st.text('gzipbr*;q=01.,- \t"x', max_size=24))
 def test_a_form_is_its_own_form(text: str) -> None:
     """So a value of its own never meets the form of another."""

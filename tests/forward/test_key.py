@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdnlab.forward.key import HostRules, KeyRules, Names, key_rules, parameter_name
@@ -166,6 +166,7 @@ def canonical(query: str) -> bytes | None:
         return None
 
 
+@settings(deadline=None)
 @given(SPECS, st.lists(PIECES, max_size=8))
 def test_twice_is_once_and_nothing_is_written_anew(spec: dict[str, object], pieces: list[str]) -> None:
     target = canonical("&".join(pieces))
@@ -182,6 +183,7 @@ def test_twice_is_once_and_nothing_is_written_anew(spec: dict[str, object], piec
         assert after.count(parameter) <= before.count(parameter)
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=8))
 def test_an_application_that_ignores_order_sees_the_same(pieces: list[str]) -> None:
     """By the standard library's reader of forms: no name loses a value, nor the order of its values."""
@@ -201,6 +203,7 @@ def test_an_application_that_ignores_order_sees_the_same(pieces: list[str]) -> N
     assert names == sorted(names)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab*", max_size=6).filter(bool), max_size=3), st.text("ab", max_size=12))
 def test_globs_agree_with_regular_expressions(patterns: list[str], name: str) -> None:
     expected = any(re.fullmatch(re.sub(r"\*+", ".*", pattern), name) for pattern in patterns)
