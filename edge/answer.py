@@ -32,18 +32,20 @@ def forwarded(
     length: int | None,
     trail: Trail,
     *further: bytes,
+    shared: bool = False,
 ) -> bytes:
     """The head of a fetched response on its way to a client; `length` is that of its body, None if unknown.
 
     `age` is the received one for whoever asked the origin: a response that came straight from there has none (RFC 9111
-    §5.1). Whoever reads along is served from the store that is being filled, so it is the current age.
+    §5.1). Whoever reads along is served from the store that is being filled, so it is the current age; and `shared`, so
+    that it gets no field that private or no-cache names: those are the first one's alone (§5.2.2.4, §5.2.2.7).
     """
     age_line = b"" if age is None else b"Age: %d\r\n" % age
     size = b"" if length is None else b"Content-Length: %d\r\n" % length
     return b"".join(
         (
             facts.start,
-            facts.lines,
+            facts.kept if shared else facts.lines,
             b"Date: %b\r\n" % admission.date,
             age_line,
             size,

@@ -248,10 +248,10 @@ class Replies:
         )
         status_line = cache_status.line(facts.cache_status, member)
         hop = self.hop(reader, admission.arithmetic(instant), reason, forward, facts)
-        age = admission.age
-        if reader.result is Result.COLLAPSED:
+        age, shared = admission.age, reader.result is Result.COLLAPSED
+        if shared:
             age = max(0, int(instant - admission.born))
-        head = answer.forwarded(facts, admission, age, length, self.trail, status_line, hop)
+        head = answer.forwarded(facts, admission, age, length, self.trail, status_line, hop, shared=shared)
         if reason is None and self.coder is not None:
             head = self.coder.announced(head, facts, length, reader.facts.codings)
         return head
