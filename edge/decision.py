@@ -24,7 +24,7 @@ class NotReused(StrEnum):
     NOTHING_STORED = "nothing-stored"
     NO_VARIANT = "no-variant"
     AUTHORIZATION = "authorized"
-    PURGED = "purged"
+    PURGED = "soft-purged"
     NO_CACHE = "no-cache"
     STALE = "expired"
     MUST_REVALIDATE = "must-revalidate"

@@ -27,17 +27,23 @@ BARE = st.sampled_from(
     ["no-cache", "no-store", "private", "public", "must-revalidate", "proxy-revalidate", "immutable", "must-understand",
      'no-cache="x-a"', 'private="x-a"', "ext=1", '"', ",", "=", "no-cache=", "NO-STORE"]
 )  # fmt: skip
-CONTROL = st.lists(st.one_of(NAMED, WINDOW, BARE), max_size=4).map(", ".join)
+ODD = st.lists(st.one_of(NAMED, WINDOW, BARE), max_size=4).map(", ".join)
+LIKELY = st.builds(
+    lambda lifetime, strict, window: ", ".join(each for each in (lifetime, strict, window) if each),
+    st.sampled_from(["max-age=5", "max-age=60", "s-maxage=5"]),
+    st.sampled_from(["", "", "must-revalidate", "proxy-revalidate", "no-cache", 'no-cache="x-a"']),
+    st.sampled_from(["", "stale-while-revalidate=1", "stale-while-revalidate=60", "stale-if-error=60"]),
+)
+CONTROL = st.one_of(ODD, LIKELY, LIKELY)
 DATES = st.sampled_from(
     ["Fri, 15 Jan 2027 08:00:00 GMT", "Friday, 15-Jan-27 08:00:30 GMT", "Fri Jan 15 08:01:00 2027", "0", "-1", "never",
      "Fri, 15 Jan 9999 08:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Feb 2027 08:00:00 GMT", ""]
 )  # fmt: skip
 AGES = st.sampled_from(["0", "5", "5, 9", "-5", "5.5", "x", "99999999999", "", "5;a=1"])
-FIELDS = st.fixed_dictionaries(
+EXTRAS = st.fixed_dictionaries(
     {},
     optional={
-        "Cache-Control": CONTROL,
-        "CDN-Cache-Control": CONTROL,
+        "CDN-Cache-Control": ODD,
         "Expires": DATES,
         "Date": DATES,
         "Last-Modified": DATES,
@@ -46,12 +52,17 @@ FIELDS = st.fixed_dictionaries(
         "X-A": st.just("a"),
     },
 )
+FIELDS = st.builds(
+    lambda control, extras: {"Cache-Control": control, **extras},
+    CONTROL,
+    st.one_of(st.just({}), st.just({"ETag": '"1"', "X-A": "a"}), EXTRAS),
+)
 ASKED = st.sampled_from(
     [(), (), (), ("Cache-Control: max-stale=5",), ("Cache-Control: max-age=2",), ("Cache-Control: min-fresh=3",),
      ("Cache-Control: no-cache",), ("Pragma: no-cache",), ("Cache-Control: only-if-cached",), ("Cache-Control: =,\"",)]
 )  # fmt: skip
 STEPS = st.lists(st.tuples(st.sampled_from([0.0, 0.4, 1.0, 5.0, 61.0]), ASKED), min_size=1, max_size=6)
-SAFE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SAFE = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def lines(fields: dict[str, str]) -> list[str]:
@@ -116,6 +127,9 @@ def check_stale(fields: dict[str, str], x: FakeExchange, body: bytes) -> None:
     found = re.search(r"ttl=(-\d+)", member(x))
     if found is not None:
         assert "detail=" in member(x)
+        window = re.search(r"\bstale-while-revalidate=(\d+)(?:,|$)", counts(fields))
+        if "detail=stale-while-revalidate" in member(x) and window is not None:
+            assert -int(found[1]) <= int(window[1])
         assert not must_revalidate(fields)
         assert x.got == body
 
