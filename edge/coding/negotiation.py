@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from cdnlab.forward.client import SIBLING_FIELD
 from cdnlab.wire import via
 from cdnlab.wire.fields import directives, split_list
 
@@ -68,10 +69,13 @@ def preference(value: bytes | None, offered: tuple[bytes, ...]) -> tuple[bytes, 
 def wanted(
     index: Mapping[bytes, bytes], offered: tuple[bytes, ...], edges: frozenset[bytes] = frozenset()
 ) -> tuple[bytes, ...]:
-    """What `preference` says of a request with these fields; () too where it says no-transform (RFC 9111 §5.2.1.6), and
-    (BARE,) where the last member of Via is one of `edges`, names in lower case. Anybody may claim to be one: they get
-    identity."""
-    if edges and b"via" in index and edges.intersection(via.names(index[b"via"])[-1:]):
+    """What `preference` says of a request with these fields; () too where it says no-transform (RFC 9111 §5.2.1.6).
+
+    (BARE,) where the last member of Via is one of `edges`, names in lower case, which asks for itself: a sibling that
+    passes on what it gets, and keeps it for a moment at most, asks for its client. Anybody may claim to be an edge: it
+    gets identity.
+    """
+    if b"via" in index and SIBLING_FIELD not in index and edges.intersection(via.names(index[b"via"])[-1:]):
         return (BARE,)
     value = index.get(b"accept-encoding")
     if value is None or b"no-transform" in directives(index.get(b"cache-control", b"")):

@@ -129,6 +129,8 @@ def test_a_request_that_says_no_transform_gets_none() -> None:
 )
 def test_an_edge_that_asks_for_itself_gets_identity_and_no_word_of_it(via: str, bare: bool) -> None:
     index = {b"accept-encoding": b"gzip, br", b"via": via.encode()}
-    found = wanted(index, OFFERED, frozenset({b"edge-fra", b"edge-icn"}))
-    assert found == ((BARE,) if bare else (b"br", b"gzip"))
+    edges = frozenset({b"edge-fra", b"edge-icn"})
+    assert wanted(index, OFFERED, edges) == ((BARE,) if bare else (b"br", b"gzip"))
+    for_its_client = index | {b"cdnlab-sibling": b"edge-fra"}
+    assert wanted(for_its_client, OFFERED, edges) == (b"br", b"gzip")
     assert wanted(index, OFFERED) == (b"br", b"gzip")
