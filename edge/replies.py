@@ -19,10 +19,12 @@ from edge import answer, cache_status, conditional, cookies
 from edge.coding.forms import aged_with
 from edge.coding.negotiation import BARE
 from edge.decision import NotReused, Stale
+from edge.disk.found import Remote
 from edge.partial import Partial
 from edge.ranges import Unsatisfiable, single
 from edge.response import response_facts
 from edge.results import POSITION, Result
+from edge.routing import POOLS
 
 if TYPE_CHECKING:
     from cdnlab.forward.exchange import Failure, Forward
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from cdnlab.wire.response import ResponseBlock
     from edge.admission import Admission
     from edge.coding.coder import Coder
+    from edge.disk.shelf import Shelf
     from edge.object import StoredObject
     from edge.reader import Reader
     from edge.request import RequestFacts
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 
 TUNNEL_IDLE = 3600.0  # seconds; HAProxy's documentation suggests an hour for `timeout tunnel`
 
+ON_DISK = "disk"
+"""What Cache-Status and the log say of a hit that was read from disk."""
+
 log = logging.getLogger("cdnlab.edge")
 
 
@@ -48,13 +54,14 @@ class Replies:
     """Answers from the store and of this node's own, and the record of all answers."""
 
     __slots__ = (
-        "_by_place", "_other", "coder", "ring", "settings", "stale_sent", "tallies", "trail", "wall_offset",
+        "_by_place", "_other", "coder", "ring", "settings", "shelf", "stale_sent", "tallies", "trail", "wall_offset",
     )  # fmt: skip
 
     def __init__(
         self, settings: Settings, trail: Trail, tallies: Tallies, ring: Ring, coder: Coder | None = None
     ) -> None:
         self.coder = coder
+        self.shelf: Shelf | None = None
         self.settings = settings
         self.trail = trail
         self.stale_sent: dict[Stale, int] = dict.fromkeys(Stale, 0)
@@ -68,12 +75,16 @@ class Replies:
     def from_store(self, reader: Reader, found: StoredObject, instant: float) -> None:
         """A fresh object, for a request that asks something of the cache, or wants to be explained."""
         ttl = found.ttl(instant)
-        line = b"Cache-Status: %b%b\r\n" % (found.chain, cache_status.hit(self.trail.node, ttl))
+        where = ON_DISK if reader.from_disk else ""
+        line = b"Cache-Status: %b%b\r\n" % (found.chain, cache_status.hit(self.trail.node, ttl, where))
         said = f"{_FRESH}: age {instant - found.born:.1f} s, {ttl} s left, by {found.source}"
         if reader.explain:
+            if found.key != reader.key:
+                said += f"; stored for {found.key.decode('latin-1')}, whose No-Vary-Search calls the two equal"
             said += cookies.spelt(cookies.warnings(found.start, cookie=False, vary=()))
+        said += "; read from disk" if where else ""
         line += self.hop(reader, said, None, None, None)
-        self._deliver(reader, found, instant, line)
+        self._deliver(reader, found, instant, line, reason=where)
 
     def stale(
         self,
@@ -159,11 +170,42 @@ class Replies:
         elif 200 <= status < 300:
             if reader.conditional and self._unchanged(reader, stored):
                 status, head, body = 304, answer.not_modified(head), b""
+            elif isinstance(stored, Remote):
+                self._pour(reader, stored, head, status_line, backend, reason)
+                return
             elif status == 200 and reader.line.method == b"GET" and shown.body is stored.body:
                 status, head, body = self._part(facts, stored, head, status_line)
         reader.sent = 0 if reader.line.method == b"HEAD" else len(body)
         self.record(reader, status, reader.result, reason, backend)
         x.answer(status, head, body)
+
+    def _pour(
+        self, reader: Reader, stored: Remote, head: bytes, status_line: bytes, backend: str, reason: str
+    ) -> None:
+        """Answer with a body that stays on disk, or with a part of it."""
+        status, wanted, facts = stored.status, (0, stored.length), reader.facts
+        got = reader.line.method == b"GET"
+        if status == 200 and got and facts.range is not None and self._range_applies(facts, stored):
+            try:
+                part = single(facts.range, stored.length)
+            except Unsatisfiable:
+                self._beyond(reader, stored.length, status_line, backend, reason)
+                return
+            if part is not None:
+                status, wanted, head = 206, part, answer.partial(head, *part, stored.length)
+        if got and self.shelf is not None:
+            self.shelf.pour(reader, stored, status, head, wanted, backend, reason)
+        else:
+            self.record(reader, status, reader.result, reason, backend)
+            reader.x.answer(status, head)
+
+    def _beyond(self, reader: Reader, size: int, status_line: bytes, backend: str, reason: str) -> None:
+        """A range that begins behind the end (RFC 9110 §15.5.17)."""
+        said = b"Content-Range: bytes */%d\r\n%b" % (size, status_line)
+        whole = own_answer(self.settings.node, 416, f"the body has {size} bytes", wall(), extra=said)
+        reader.sent = len(whole[2])
+        self.record(reader, 416, reader.result, reason, backend)
+        reader.x.answer(*whole)
 
     def _form(self, reader: Reader, stored: StoredObject) -> StoredObject:
         """What is sent of a stored object: the form that the client likes best and that is ready. A part is one of the
@@ -259,6 +301,8 @@ class Replies:
     def tunnel(self, reader: Reader, block: ResponseBlock, forward: Forward) -> None:
         """Pass a 101 on and join the two connections; logged when they part."""
         facts = response_facts(block)
+        if reader.facts.cookies(reader.line.target.path) is cookies.Cookies.STRIP:
+            facts = cookies.without_set_cookie(facts)
         upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % block.index.get(b"upgrade", b"")
         trail = self.trail.response_line(facts.index, facts.version)
         backend = backend_of(forward)
@@ -316,6 +360,9 @@ class Replies:
         if not reader.explain:
             return b""
         backend = forward.backend if forward is not None else None
+        parent = POOLS.get(forward.owner.pool.name) if forward is not None else None
+        if parent is not None:
+            said = f"{said}; asked {parent.sentence}"
         member = hop_member(
             Hop(
                 node=self.settings.node,

@@ -221,6 +221,13 @@ def test_an_equal_query_is_answered_from_the_store(monkeypatch: Any) -> None:
     edge.store("/p", MINUTE, UTM)
 
 
+def test_an_equal_query_is_named_to_who_asks(monkeypatch: Any) -> None:
+    edge = Lab(monkeypatch)
+    edge.store("/p?utm=x", MINUTE, UTM)
+    assert "stored for http://shop.example/p?utm=x" in edge.ask("/p", explain=True).fields["cdnlab-hop"]
+    assert "stored for" not in edge.ask("/p?utm=x", explain=True).fields["cdnlab-hop"]
+
+
 def test_what_is_stale_is_fetched_for_its_own_query(monkeypatch: Any) -> None:
     """A validator of another URI is none of this one's, and the newer response is the one found next."""
     edge = Lab(monkeypatch)

@@ -43,7 +43,8 @@ async def edge(origin: str, *options: str) -> AsyncIterator[int]:
 async def ask(port: int, target: str, *fields: str) -> str:
     """The head of the answer, in lower case."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = "\r\n".join([f"GET {target} HTTP/1.1", "Host: shop.example", "Connection: close", *fields, "", ""])
+    close = () if any("connection" in field.lower() for field in fields) else ("Connection: close",)
+    head = "\r\n".join([f"GET {target} HTTP/1.1", "Host: shop.example", *close, *fields, "", ""])
     writer.write(head.encode())
     async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
@@ -53,6 +54,12 @@ async def ask(port: int, target: str, *fields: str) -> str:
 
 async def test_the_options_of_a_single_edge() -> None:
     async def script(talk: Talk) -> None:
+        if "upgrade" in talk.fields:
+            await talk.say(
+                "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: echo\r\nSet-Cookie: a=b\r\n\r\n"
+            )
+            talk.writer.close()
+            return
         await talk.answer(
             200,
             "Cache-Control: max-age=60",
@@ -71,6 +78,9 @@ async def test_the_options_of_a_single_edge() -> None:
             again = await ask(port, target, "Cookie: id=you")
             assert "edge; hit" in again
             assert "set-cookie" not in first + again
-    assert [talk.target for talk in origin.talks] == ["/p?a=1&b=2"]
-    assert "cookie" not in origin.talks[0].fields
+        tunnel = await ask(port, "/p", "Upgrade: echo", "Connection: upgrade", "Cookie: id=me")
+        assert tunnel.startswith("http/1.1 101")
+        assert "set-cookie" not in tunnel
+    assert [talk.target for talk in origin.talks] == ["/p?a=1&b=2", "/p"]
+    assert not any("cookie" in talk.fields for talk in origin.talks)
     await origin.stop()
