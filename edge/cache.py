@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from cdnlab.node.log import Ring
     from cdnlab.node.metrics import Tallies
     from edge.coding.coder import Coder
+    from edge.disk.shelf import Read, Shelf
     from edge.response import ResponseFacts
 
 _HIT = POSITION[Result.HIT]
@@ -74,7 +75,7 @@ class Cache:
     __slots__ = (
         "_by_place", "_member", "_other", "_shards", "_touch", "coder", "fetched_bytes", "fetches", "flights",
         "forwarder", "in_background", "not_reused", "not_stored", "ours", "parents", "purges", "replies", "ring",
-        "searches", "settings", "storage", "tallies", "trail", "warnings",
+        "searches", "settings", "shelf", "storage", "tallies", "trail", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,8 @@ class Cache:
         """Requests for which the origin was asked, by why what is stored did not do."""
         self.warnings: dict[CookieWarning, int] = dict.fromkeys(CookieWarning, 0)
         """Responses that were stored with something to be said about it, by what."""
+        self.shelf: Shelf | None = None
+        """The disk, where there is one."""
         self.searches = Searches()
         self.in_background = 0
         """Fetches under way that renew what is stored, and for which nobody waits."""
@@ -262,13 +265,22 @@ class Cache:
         prefix = facts.peer_prefix if x.trusted else facts.prefix
         return Reader(x, facts, prefix + facts.target(x.line.target.canonical), fwd, result)
 
-    def lookup(self, x: Exchange, facts: RequestFacts, alone: bool = False) -> None:
-        """Answer a GET or HEAD from the store, or get it; `alone` without waiting for another's fetch."""
+    def lookup(
+        self, x: Exchange, facts: RequestFacts, alone: bool = False, read: Read | None = None
+    ) -> None:
+        """Answer a GET or HEAD from the store, or get it; `alone` without waiting for another's fetch; `read`: what
+        lies on disk, where that has been asked."""
         reader = self._reader(x, facts, Fwd.BYPASS, Result.HIT)
         control, instant, key = facts.control, now(), reader.key
         entry = self.storage.find(key)
         found, why = self._stored(reader, key, entry, instant)
-        if entry is None and self.searches:
+        if found is None and self.shelf is not None:
+            if read is None and self.shelf.ask(reader, facts, alone):
+                return
+            if read is not None and read.stored is not None:
+                found, why = self._usable(reader, read.stored, instant)
+        reader.from_disk = read is not None and found is not None and found is read.stored
+        if entry is None and found is None and self.searches:
             found, why = self._equal(reader, instant)
         if found is not None and why is None:
             self._touch(found)
@@ -330,11 +342,17 @@ class Cache:
         found = self.storage.select(key, reader.field)
         if found is None:
             return None, NotReused.NO_VARIANT
+        return self._usable(reader, found, instant)
+
+    def _usable(
+        self, reader: Reader, found: StoredObject, instant: float
+    ) -> tuple[StoredObject | None, NotReused | Stale | None]:
+        """Whether an object may be used for a request as it is, and why not."""
         purges = self.purges
         if found.checked != purges.position:
             verdict = purges.judge(found)
             if verdict is Verdict.GONE:
-                self.storage.discard(found)
+                self.discard(found)
                 return None, NotReused.NOTHING_STORED
             found.soft = found.soft or verdict is Verdict.SOFT
         why = judge(found, reader.facts.control, authorized=reader.authorized, now=instant)
@@ -395,7 +413,8 @@ class Cache:
 
     def _pass(self, reader: Reader, reason: NotStored | None, found: StoredObject | None) -> None:
         """To the origin and back, past the store."""
-        fetch = Fetch(self, reader, reason=reason, shared_key=reader.key, joinable=False, stale=found)
+        stale = None if isinstance(found, Partial) else found
+        fetch = Fetch(self, reader, reason=reason, shared_key=reader.key, joinable=False, stale=stale)
         self._send(reader, fetch, None, True)
 
     def _send(
@@ -480,7 +499,7 @@ class Cache:
         status = facts.status
         fetch.answers[status if status == 304 else min(status // 100, 5) * 100] += 1
         if fetch.checked is not None and stale_goes and status < 500:
-            self.storage.discard(fetch.checked)
+            self.discard(fetch.checked)
         if not fetch.leader.line.safe:
             self._changed(fetch, facts)
 
@@ -510,11 +529,22 @@ class Cache:
     def invalidate(self, key: bytes, by: Fetch | None = None) -> None:
         """What lies under a key is no longer true, and what is being fetched may not be, but for the answer `by` which
         this became known."""
-        self.storage.remove(key)
+        self._remove(key)
         self.flights.doom(key, by)
         equal = self.searches.forget(key) if self.searches else None
         if equal is not None:
-            self.storage.remove(equal)
+            self._remove(equal)
+
+    def _remove(self, key: bytes) -> None:
+        self.storage.remove(key)
+        if self.shelf is not None:
+            self.shelf.disk.remove(key)
+
+    def discard(self, stored: StoredObject) -> None:
+        """An object is not to be used any more, wherever it lies."""
+        self.storage.discard(stored)
+        if self.shelf is not None:
+            self.shelf.disk.discard(stored)
 
 
 _LOOP = "the request has come back to this node: the origin, or a shield, leads here"

@@ -522,6 +522,17 @@ def test_parts_are_stored_and_used_for_ranges_within_them(lab: Lab) -> None:
     assert lab.ask("/").status == 0, "nor the whole"
 
 
+def test_a_head_is_not_answered_from_parts(lab: Lab) -> None:
+    part(lab, 2, 6)
+    x = lab.ask("/", method="HEAD")
+    lab.origin.last.fail()
+    assert x.status == 502
+    x = lab.ask("/", method="HEAD")
+    lab.origin.last.begin(200, MINUTE, "Content-Length: 10", whole=b"")
+    assert x.status == 200
+    assert lab.ask("/", "Range: bytes=3-5").got == b"345"
+
+
 def test_parts_with_one_strong_validator_are_combined(lab: Lab) -> None:
     part(lab, 0, 3, 'ETag: "1"', "X-A: old")
     assert "fwd=partial" in part(lab, 3, 6, 'ETag: "1"', "X-A: new").said
