@@ -76,6 +76,8 @@ class Answer:
     delay: float = 0.0
     """Seconds before the head."""
     trailers: tuple[str, ...] = ()
+    stall: float = 0.0
+    """Seconds between the head and the body."""
 
     def head(self) -> bytes:
         names = {line.partition(":")[0].lower() for line in self.fields}
@@ -97,6 +99,7 @@ def answer(
     cut: int | None = None,
     delay: float = 0.0,
     trailers: tuple[str, ...] = (),
+    stall: float = 0.0,
 ) -> Answer:
     """A response. `date`: seconds from now in its Date field, None for none; a body that no other response has unless
     one is given."""
@@ -105,7 +108,7 @@ def answer(
         fields = (f"Date: {at(date)}", *fields)
     if body is None:
         body = b"" if status in (204, 304) else b"body %d" % next(_numbers)
-    return Answer(status, fields, body, before, framing, cut, False, delay, trailers)
+    return Answer(status, fields, body, before, framing, cut, False, delay, trailers, stall)
 
 
 def unmodified(*fields: str, date: float | None = 0) -> Answer:
@@ -261,9 +264,13 @@ class Origin:
             time.sleep(say.delay)
         if say.silent:
             return False
-        sock.sendall(
-            say.before + say.head() + (b"" if method == "HEAD" or say.status in (204, 304) else _framed(say))
-        )
+        bodiless = method == "HEAD" or say.status in (204, 304)
+        if say.stall:
+            sock.sendall(say.before + say.head())
+            time.sleep(say.stall)
+            sock.sendall(_framed(say))
+        else:
+            sock.sendall(say.before + say.head() + (b"" if bodiless else _framed(say)))
         return say.cut is None and say.framing != "close"
 
 

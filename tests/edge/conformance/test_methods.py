@@ -127,6 +127,20 @@ def test_an_interim_response_before_one_to_an_unsafe_method(site: Site) -> None:
     assert reply.status == 200
 
 
+@shows("9110/15.2-2")
+def test_a_client_of_http_1_0_gets_no_interim_response_and_no_chunks(site: Site) -> None:
+    page = site.page()
+    site.origin.answers[page.target] = answer(HOUR, before=HINTS, framing="chunked", body=b"whole")
+    for _ in range(2):
+        with site.connect() as sock:
+            sock.sendall(f"GET {page.target} HTTP/1.0\r\nHost: {page.host}\r\n\r\n".encode())
+            got = b"".join(iter(lambda: sock.recv(65536), b""))
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"transfer-encoding" not in head.lower()
+        assert body == b"whole"
+
+
 @shows("9110/10.1.1-1")
 def test_expect_100_continue_is_met(site: Site) -> None:
     page = site.page()

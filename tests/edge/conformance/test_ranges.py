@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Reply, Site, answer, unmodified, whole_or_part
+from tests.edge.conformance.site import GONE, Answer, Asked, Reply, Site, answer, unmodified, whole_or_part
 
 HOUR = "Cache-Control: max-age=3600"
 STALE = ("Cache-Control: max-age=10", "Age: 20")
@@ -390,13 +390,13 @@ def test_multipart_of_the_origin_is_not_reused(site: Site) -> None:
     body = b"--x\r\nContent-Range: bytes 0-1/20\r\n\r\n01\r\n--x\r\nContent-Range: bytes 4-5/20\r\n\r\n45\r\n--x--\r\n"
     many = answer(HOUR, TAG, "Content-Type: multipart/byteranges; boundary=x", status=206, body=body)
 
-    def says(asked: object) -> object:
-        return many if "," in asked["range"] else whole_or_part(TEXT, HOUR, TAG)(asked)  # type: ignore[index,arg-type]
+    def says(asked: Asked) -> Answer:
+        return many if "," in asked["range"] else whole_or_part(TEXT, HOUR, TAG)(asked)
 
-    page.get("Range: bytes=0-1,4-5", answer=says)  # type: ignore[arg-type]
-    again = page.get("Range: bytes=0-1", answer=says)  # type: ignore[arg-type]
+    page.get("Range: bytes=0-1,4-5", answer=says)
+    again = page.get("Range: bytes=0-1", answer=says)
     is_part(again, 0, 1)
-    whole = page.get(answer=says)  # type: ignore[arg-type]
+    whole = page.get(answer=says)
     assert (whole.status, whole.body) == (200, TEXT)
 
 
@@ -406,3 +406,43 @@ def test_an_origin_that_dies_leaves_a_stored_part_as_it_was(site: Site) -> None:
     page.get("Range: bytes=0-9", answer=whole_or_part(TEXT, HOUR, TAG))
     page.get("Range: bytes=5-15", answer=GONE)
     is_part(page.get("Range: bytes=2-4", answer=whole_or_part(TEXT, HOUR, TAG)), 2, 4)
+
+
+@shows("9111/3.3-3", "9111/4-4")
+def test_a_stale_part_is_not_reused_as_it_lies(site: Site) -> None:
+    def says(asked: Asked) -> Answer:
+        return unmodified(TAG, HOUR) if asked.conditional else whole_or_part(TEXT, HOUR, TAG)(asked)
+
+    page = site.page()
+    page.get("Range: bytes=0-9", answer=whole_or_part(TEXT, *STALE, TAG))
+    again = page.get("Range: bytes=2-4", answer=says)
+    assert again.asked
+    is_part(again, 2, 4)
+
+
+@shows("9111/4.4-1", "9111/3.3-3")
+def test_a_stored_part_is_invalidated_too(site: Site) -> None:
+    page = site.page()
+    page.get("Range: bytes=0-9", answer=whole_or_part(TEXT, HOUR, TAG))
+    page.ask("PUT", answer=answer(), body=b"x")
+    again = page.get("Range: bytes=2-4", answer=whole_or_part(TEXT.upper(), HOUR, TAG))
+    assert again.asked
+    is_part(again, 2, 4, TEXT.upper())
+
+
+@shows("9111/3.3-1", "9110/9.3.2-1")
+def test_a_stored_part_does_not_answer_a_head(site: Site) -> None:
+    page = site.page()
+    page.get("Range: bytes=0-9", answer=whole_or_part(TEXT, HOUR, TAG))
+    head = page.head(answer=answer(HOUR, TAG, body=TEXT))
+    assert head.asked
+    assert (head.status, head["content-length"]) == (200, "20")
+
+
+@shows("9111/3.3-1", "9111/4.1-1")
+def test_parts_of_variants_are_kept_apart(site: Site) -> None:
+    page = site.page()
+    page.get("Foo: 1", "Range: bytes=0-9", answer=whole_or_part(TEXT, HOUR, TAG, "Vary: Foo"))
+    again = page.get("Foo: 2", "Range: bytes=2-4", answer=whole_or_part(TEXT.upper(), HOUR, TAG, "Vary: Foo"))
+    is_part(again.fetched(), 2, 4, TEXT.upper())
+    is_part(page.get("Foo: 1", "Range: bytes=2-4").hit(), 2, 4)

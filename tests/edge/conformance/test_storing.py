@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import Site, answer, unmodified
+from tests.edge.conformance.site import Page, Site, answer, unmodified
 
 HOUR = "Cache-Control: max-age=3600"
 
@@ -174,7 +174,7 @@ def test_a_value_of_odd_bytes_comes_back_as_it_was(site: Site) -> None:
 @shows("9111/3.1-1", "9111/4-2")
 def test_a_body_comes_back_byte_for_byte(site: Site) -> None:
     body = bytes(range(256)) * 300
-    for framing in ("length", "chunked"):
+    for framing in ("length", "chunked", "close"):
         again = site.holding(HOUR, body=body, framing=framing).get().hit()
         assert again.body == body
 
@@ -241,7 +241,9 @@ def test_trailers_do_not_become_header_fields(site: Site) -> None:
     "value", ['private="x-mine"', "private=X-Mine", 'private="X-Mine, x-other"', 'PRIVATE=" x-other ,X-MINE"']
 )
 def test_private_fields_are_never_reused(site: Site, value: str) -> None:
-    page = site.holding(f"Cache-Control: max-age=3600, {value}", "X-Mine: secret", "X-Ours: 1")
+    page = site.page()
+    first = page.get(answer=answer(f"Cache-Control: max-age=3600, {value}", "X-Mine: secret", "X-Ours: 1"))
+    assert first["x-mine"] == "secret"
     again = page.get(answer=answer(HOUR, "X-Ours: 1"))
     assert "x-mine" not in again
     assert again["x-ours"] == "1"
@@ -356,6 +358,15 @@ def test_case_counts_in_paths_and_not_in_hosts(site: Site) -> None:
     upper = page.at("")
     upper.target = page.target.replace("/path", "/PATH")
     upper.get(answer=answer()).fetched()
+
+
+@shows("9111/4-1")
+def test_the_absolute_form_of_a_target_is_the_same_target(site: Site) -> None:
+    page = site.holding(HOUR)
+    absolute = Page(site, f"http://shop.example{page.target}", "other.example")
+    again = absolute.get()
+    assert (again.status, again.body, again["age"] != "") == (200, page.last, True)
+    assert len(page.asked) == 1
 
 
 @shows("9111/4-2", "9110/9.3.2-1")

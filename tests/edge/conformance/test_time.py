@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Reply, Site, answer, unmodified
+from tests.edge.conformance.site import GONE, Answer, Asked, Reply, Site, answer, unmodified, whole_or_part
 
 TAG = 'ETag: "1"'
 HOUR = "Cache-Control: max-age=3600"
@@ -89,6 +90,38 @@ def the_time_that_a_304_takes_counts_and_the_age_begins_anew(site: Site) -> None
     assert 1 <= page.get().hit().age <= 10
 
 
+@scenario("9111/4.2.3-3", "9111/4.2.3-1")
+def the_time_that_a_body_takes_counts(site: Site) -> None:
+    page = site.page()
+    page.get(answer=answer(HOUR, "Age: 10", stall=1.3))
+    assert page.get().hit().age >= 11
+    page = site.page()
+    page.get(answer=answer("Cache-Control: max-age=1", stall=1.3))
+    page.get(answer=answer()).fetched()
+
+
+@scenario("9111/4-7", "9110/13.1.2-2", "9110/14.2-3")
+def who_shares_a_fetch_has_conditions_and_ranges_of_its_own(site: Site) -> None:
+    page = site.page()
+    text = b"0123456789abcdefghij"
+
+    def says(asked: Asked) -> Answer:
+        return replace(whole_or_part(text, HOUR, TAG)(asked), delay=0.5)
+
+    whole, same, other, part, head = at_once(
+        lambda: page.get(answer=says),
+        lambda: page.get('If-None-Match: "1"', answer=says),
+        lambda: page.get('If-None-Match: "2"', answer=says),
+        lambda: page.get("Range: bytes=5-9", answer=says),
+        lambda: page.head(answer=says),
+    )
+    assert (whole.status, whole.body) == (other.status, other.body) == (200, text)
+    assert same.status in (200, 304)
+    assert same.body == (text if same.status == 200 else b"")
+    assert (part.status, part.body) == (206, text[5:10])
+    assert (head.status, head.body, head["content-length"]) == (200, b"", "20")
+
+
 @scenario("9111/5.2.2.2-1", "9111/4.3.1-1")
 def must_revalidate_holds_from_the_moment_it_is_stale(site: Site) -> None:
     page = site.holding("Cache-Control: max-age=1, must-revalidate", TAG)
@@ -116,22 +149,58 @@ def a_fetch_whose_response_is_private_is_not_shared(site: Site) -> None:
     page = site.page()
     seen: list[int] = []
 
-    def says(_: object) -> object:
+    def says(_: Asked) -> Answer:
         seen.append(1)
         return answer("Cache-Control: private", delay=0.4, body=b"for %d" % len(seen))
 
-    replies = at_once(*(lambda: page.get(answer=says) for _ in range(4)))  # type: ignore[arg-type]
+    replies = at_once(*(lambda: page.get(answer=says) for _ in range(4)))
     assert len({reply.body for reply in replies}) == 4
+
+
+@scenario("9111/5.2.2.7-2", "9111/5.2.2.4-2", "9111/4-7")
+def who_shares_a_fetch_gets_no_fields_of_the_first(site: Site) -> None:
+    page = site.page()
+    control = 'Cache-Control: max-age=60, private="set-cookie", no-cache="x-mine"'
+    says = answer(control, "Set-Cookie: secret=1", "X-Mine: 1", "X-Ours: 1", delay=0.5)
+    first, *others = at_once(*(lambda: page.get(answer=says) for _ in range(4)))
+    assert (first["set-cookie"], first["x-mine"], first["x-ours"]) == ("secret=1", "1", "1")
+    assert len(page.asked) == 1
+    for reply in others:
+        assert "set-cookie" not in reply
+        assert "x-mine" not in reply
+        assert reply["x-ours"] == "1"
+
+
+@scenario("9111/4-7", "9111/5.2.2.4-1", "9111/3.5-1")
+def a_fetch_whose_response_nobody_else_may_use_is_not_shared(site: Site) -> None:
+    for control, fields in (
+        ("no-cache", ()),
+        ("no-store", ()),
+        ("max-age=0, must-revalidate", ()),
+        ("max-age=60", ("Authorization: Basic {}",)),
+    ):
+        page = site.page()
+        seen: list[int] = []
+
+        def says(_: Asked, control: str = control, seen: list[int] = seen) -> Answer:
+            seen.append(1)
+            return answer(f"Cache-Control: {control}", TAG, delay=0.3, body=b"for %d" % len(seen))
+
+        asks = [[field.format(number) for field in fields] for number in range(3)]
+        replies = at_once(
+            *(lambda ask=ask, page=page, says=says: page.get(*ask, answer=says) for ask in asks)
+        )
+        assert len({reply.body for reply in replies}) == 3, control
 
 
 @scenario("9111/4-7", "9111/4.1-1")
 def a_fetch_of_another_variant_is_not_shared(site: Site) -> None:
     page = site.page()
 
-    def says(asked: object) -> object:
-        return answer(HOUR, "Vary: Foo", delay=0.4, body=b"foo " + asked["foo"].encode())  # type: ignore[index]
+    def says(asked: Asked) -> Answer:
+        return answer(HOUR, "Vary: Foo", delay=0.4, body=b"foo " + asked["foo"].encode())
 
-    calls = [lambda value=value: page.get(f"Foo: {value}", answer=says) for value in "1212"]  # type: ignore[misc]
+    calls = [lambda value=value: page.get(f"Foo: {value}", answer=says) for value in "1212"]
     assert [reply.body for reply in at_once(*calls)] == [b"foo 1", b"foo 2", b"foo 1", b"foo 2"]
 
 
@@ -141,11 +210,46 @@ def what_was_being_fetched_when_it_was_invalidated_is_not_reused(site: Site) -> 
     slow = answer(HOUR, delay=0.6, body=b"before")
     quick = answer(body=b"done")
 
-    def says(asked: object) -> object:
-        return slow if asked.method == "GET" else quick  # type: ignore[attr-defined]
+    def says(asked: Asked) -> Answer:
+        return slow if asked.method == "GET" else quick
 
-    at_once(lambda: page.get(answer=says), lambda: page.ask("POST", answer=says, body=b""))  # type: ignore[arg-type]
+    at_once(lambda: page.get(answer=says), lambda: page.ask("POST", answer=says, body=b""))
     page.get(answer=answer(HOUR, body=b"after")).fetched()
+
+
+@scenario("9111/4.4-1", "9111/4.3.4-3")
+def what_was_being_validated_when_it_was_invalidated_is_not_reused(site: Site) -> None:
+    slow, quick = answer(HOUR, TAG, status=304, delay=0.6), answer(body=b"done")
+
+    def says(asked: Asked) -> Answer:
+        return slow if asked.method == "GET" else quick
+
+    page = site.holding("Cache-Control: max-age=10", "Age: 20", TAG, body=b"before")
+    at_once(lambda: page.get(answer=says), lambda: page.ask("POST", answer=says, body=b""))
+    assert page.get(answer=answer(HOUR, body=b"after")).body == b"after"
+    page = site.holding(
+        "Cache-Control: max-age=10, stale-while-revalidate=60", "Age: 20", TAG, body=b"before"
+    )
+    assert page.get(answer=says).body == b"before"
+    page.until_asked(2)
+    page.ask("POST", answer=says, body=b"")
+    time.sleep(0.8)
+    assert page.get(answer=answer(HOUR, body=b"after")).body == b"after"
+
+
+@scenario("9111/4.4-1", "9111/3.3-3")
+def a_part_that_was_being_fetched_when_it_was_invalidated_is_not_reused(site: Site) -> None:
+    slow = answer(HOUR, TAG, "Content-Range: bytes 0-4/10", status=206, body=b"01234", delay=0.6)
+    quick = answer(body=b"done")
+
+    def says(asked: Asked) -> Answer:
+        return slow if asked.method == "GET" else quick
+
+    page = site.page()
+    at_once(
+        lambda: page.get("Range: bytes=0-4", answer=says), lambda: page.ask("POST", answer=says, body=b"")
+    )
+    assert page.get("Range: bytes=0-4", answer=whole_or_part(b"abcdefghij", HOUR, TAG)).body == b"abcde"
 
 
 @scenario("5861/3-3", "5861/3-1")
