@@ -18,12 +18,14 @@ from cdnlab.node.store import Store
 from cdnlab.plan.single import single_edge
 from cdnlab.plan.topology import Topology
 from edge.app import Edge
+from edge.decision import NotReused
 from edge.eviction.lru import Lru
 from edge.purge import stats
 from edge.purge.position import Standing
 from edge.purge.purges import Purges
 from edge.purge.rules import Kind, Rule
 from edge.purge.sweep import Sweep
+from edge.storable import NotStored
 from edge.storage_memory import MemoryStorage
 from tests.edge.origin import Origin, Talk
 from tests.edge.purge.test_purges import stored
@@ -183,7 +185,7 @@ async def test_a_soft_purge_keeps_the_body_and_asks(start: Starter, site: Site) 
     await edge.purge(url=HOST + "/a", soft=True)
     _, fields, body = await edge.get("/a")
     assert (body, fields["cache-status"].startswith("edge; fwd=stale; fwd-status=304")) == (b"answer 1", True)
-    assert fields["cache-status"].endswith("detail=purged")
+    assert fields["cache-status"].endswith(f"detail={NotReused.PURGED}")
     assert "hit" in await edge.how("/a")
 
 
@@ -207,7 +209,7 @@ async def test_an_answer_that_was_on_its_way_is_not_stored(start: Starter, site:
     assert (await first)[2] == b"answer 1", "who asked before is answered"
     assert (await edge.get("/a"))[2] == b"answer 2"
     assert edge.app.cache is not None
-    assert edge.app.cache.not_stored["purged"] == 1  # type: ignore[index]
+    assert edge.app.cache.not_stored[NotStored.PURGED] == 1
 
 
 @pytest.mark.parametrize("kind", ["url", "tag", "soft"])
@@ -264,7 +266,7 @@ async def test_a_soft_purge_during_a_revalidation_asks_again(start: Starter, sit
     await edge.purge(url=HOST + "/a", soft=True)
     site.held.pop("/a").set()
     await validating
-    assert "detail=purged" in await edge.how("/a")
+    assert f"detail={NotReused.PURGED}" in await edge.how("/a")
     assert "hit" in await edge.how("/a")
 
 
@@ -379,7 +381,7 @@ async def test_without_its_store_an_edge_serves_and_takes_purges_for_itself(
     valkey.start()
     await valkey.answering()
     await until(lambda: edge.app.office.status()["state"] == "confirmed")
-    assert "detail=purged" in await edge.how("/a"), (
+    assert f"detail={NotReused.PURGED}" in await edge.how("/a"), (
         "the store has another memory: nobody knows what was missed"
     )
 
@@ -408,7 +410,7 @@ async def test_a_parent_that_is_behind_its_child_validates(
     here, ahead = place.id, f"{place.generation}-{place.sequence + 1}"
     assert "hit" in await parent.how("/a", f"Cdnlab-Purged: {here}")
     for said in (ahead, "another-0", f"{here};local", "nonsense"):
-        assert "detail=unproved" in await parent.how("/a", f"Cdnlab-Purged: {said}")
+        assert f"detail={NotReused.UNPROVED}" in await parent.how("/a", f"Cdnlab-Purged: {said}")
     await parent.purge(tag="x")
     assert "hit" in await parent.how("/a", f"Cdnlab-Purged: {ahead}")
     stranger = await start(valkey.url)
