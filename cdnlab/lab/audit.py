@@ -23,12 +23,21 @@ from cdnlab.lab import audit_view
 from cdnlab.lab.ask import ask
 from cdnlab.lab.audit_leaks import SECRET_LENGTH, Party
 from cdnlab.lab.audit_login import Login, log_in, parse
-from cdnlab.lab.audit_page import Asking, Forget, PageAudit, Report
+from cdnlab.lab.audit_page import Asking, PageAudit, Report
 from cdnlab.lab.audit_request import Lab, Target, header, origin_url, target
-from cdnlab.lab.audit_way import Field, User
+from cdnlab.lab.audit_way import Field, Page, User
 from cdnlab.lab.client import run, topology_of
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
+from cdnlab.lab.purge_round import Edge, Round
 from cdnlab.lab.state import StateDirectory
+from cdnlab.node.secrets import SecretsError
+from cdnlab.node.secrets import load as load_secrets
+from cdnlab.plan.errors import PlanError
+from cdnlab.plan.load import load
+from cdnlab.plan.topology import Topology
+
+PURGE_WITHIN = 5.0
+"""Seconds in which every edge is to have purged a page; else its first answers are as cold as they happen to be."""
 
 
 def command(
@@ -79,7 +88,7 @@ def command(
             tuple(header(text, "--header") for text in header_ or ()),
             None if origin is None else origin_url(origin),
         )
-        audit = Audit(told, _lab(where))
+        audit = Audit(told, _lab(where), _forgetter(where))
         asyncio.run(audit.run())
         names = [user.name for user in audit.users]
         if as_json:
@@ -106,13 +115,14 @@ class Told:
 class Audit:
     """One audit: its pages, its two users, its reports."""
 
-    def __init__(self, told: Told, lab: Lab | None, forget: Forget | None = None) -> None:
+    def __init__(self, told: Told, lab: Lab | None, forgetter: Forgetter | None = None) -> None:
+        ours = forgetter.sites if forgetter is not None else frozenset()
         self.told = told
         self.users = [_user(told, number) for number in (0, 1)]
         self.targets: list[Target] = [
-            target(url, lab, told.places, told.origin, told.headers) for url in dict.fromkeys(told.urls)
+            target(url, lab, told.places, told.origin, told.headers, ours) for url in dict.fromkeys(told.urls)
         ]
-        self.forget = forget
+        self.forget = forgetter.forget if forgetter is not None else None
         self.reports: list[Report] = []
 
     async def run(self) -> None:
@@ -127,6 +137,34 @@ class Audit:
     def code(self) -> int:
         """The exit code."""
         return FAILED if any(report.leaks or report.failed for report in self.reports) else 0
+
+
+class Forgetter:
+    """Makes the edges of a topology forget a page: those of the lab, or the one that shares a state directory."""
+
+    def __init__(self, topology: Topology, token: str) -> None:
+        names = topology.tier("edge")
+        self._round = Round([Edge(name, topology.admin_address(name)) for name in names], token, PURGE_WITHIN)
+        self.sites = frozenset(
+            f"{host}:{port}" for host, port in (topology.data_address(name) for name in names)
+        )
+        """host:port of each edge."""
+
+    async def forget(self, page: Page) -> bool:
+        """Purge a page; whether every edge has applied it."""
+        try:
+            said = await asyncio.to_thread(self._round.run, [{"urls": [page.url]}])
+        except LabError:
+            return False
+        return all(edge["applied"] for edge in said.edges)
+
+
+def _forgetter(where: StateDirectory) -> Forgetter | None:
+    """Who can purge what is audited: whoever has the secrets of the edges in the state directory."""
+    try:
+        return Forgetter(load(where.topology), load_secrets(where.secrets).admin_token)
+    except (PlanError, SecretsError, OSError):
+        return None
 
 
 def _user(told: Told, number: int) -> User:

@@ -85,9 +85,17 @@ class Lab:
 
 
 def target(
-    text: str, lab: Lab | None, places: Sequence[str], origin: str | None, headers: Sequence[Field]
+    text: str,
+    lab: Lab | None,
+    places: Sequence[str],
+    origin: str | None,
+    headers: Sequence[Field],
+    edges: frozenset[str] = frozenset(),
 ) -> Target:
-    """The target that a person means by a path or a URL. LabError names what can't be asked."""
+    """The target that a person means by a path or a URL. LabError names what can't be asked.
+
+    `edges`: host:port of edges that can be told to forget, besides those behind the lab's VIP.
+    """
     parts = _parts(text)
     if lab is not None and (not parts.scheme or (parts.scheme == "http" and lab.is_mine(text))):
         named = lab.place_in(parts.hostname or "")
@@ -105,7 +113,8 @@ def target(
         raise LabError(
             f"{text}: --from is a place of the lab's, and this is not the lab", "leave it out", MISUSED
         )
-    return _elsewhere(Page(parts.scheme, parts.netloc, canonical(text, parts)), origin, headers)
+    found = _elsewhere(Page(parts.scheme, parts.netloc, canonical(text, parts)), origin, headers)
+    return replace(found, ours=authority(text) in edges)
 
 
 def _parts(text: str) -> Any:

@@ -49,7 +49,7 @@ def _from(reports: Sequence[Report]) -> str:
 def _name(report: Report) -> str:
     """The path of a page of the lab; the URL of any other."""
     page = report.target.page
-    return tables.printable(page.target if report.target.ours else page.url)
+    return tables.printable(page.target if report.target.ways[0].code else page.url)
 
 
 def _table(reports: Sequence[Report]) -> Table:

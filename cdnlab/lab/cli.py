@@ -31,11 +31,13 @@ COMMANDS = {
     "get": Entry(
         "cdnlab.lab.get:command", "Fetch a path as a client somewhere, and explain the way it went."
     ),
+    "explain": Entry("cdnlab.lab.explain:command", "Say what an edge would do with a request now."),
     "audit": Entry(
         "cdnlab.lab.audit:command", "Ask pages as two users, and see whether a cache mixes them up."
     ),
     "log": Entry("cdnlab.lab.log:command", "Show the last requests."),
     "events": Entry("cdnlab.lab.events:command", "Show what changed, and why."),
+    "policy": Entry("cdnlab.lab.policy:command", "Show or change the edges' eviction policy."),
     "purge": Entry("cdnlab.lab.purge:command", "Drop what the edges have stored."),
     "kill": Entry("cdnlab.lab.orders:kill", "Kill a node (SIGKILL)."),
     "pause": Entry("cdnlab.lab.orders:pause", "Freeze a node (SIGSTOP)."),

@@ -19,10 +19,14 @@ def _open(port: int) -> bool:
 
 @contextmanager
 def one_edge(origin: str, *words: str) -> Iterator[str]:
-    """Its URL; `words` are further options."""
+    """Its URL; `words` are further options. An admin API is there only if one of them says where."""
     port = free_port()
     listen = f"127.0.0.1:{port}"
     given = () if "--admin" in words else ("--admin", "off")
+    ports = [
+        port,
+        *(int(words[at + 1].rpartition(":")[2]) for at, word in enumerate(words) if word == "--admin"),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "edge", "--listen", listen, "--origin", origin, *given, *words],
         env=environment(),
@@ -31,7 +35,7 @@ def one_edge(origin: str, *words: str) -> Iterator[str]:
         text=True,
     )
     try:
-        until(lambda: process.poll() is not None or _open(port), "the edge's start")
+        until(lambda: process.poll() is not None or all(map(_open, ports)), "the edge's start")
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         yield f"http://{listen}"
     finally:
