@@ -64,9 +64,11 @@ def stored(
     key: bytes,
     variant: bytes | None,
     mark: object,
+    length: int | None = None,
 ) -> StoredObject:
-    """The object that a complete response becomes; `mark` is the purge position at which its fetch began."""
-    size = b"" if facts.status == 204 else b"Content-Length: %d\r\n" % len(body)
+    """The object that a complete response becomes; `mark` is the purge position at which its fetch began. `length` is
+    that of a body that lies elsewhere."""
+    size = b"" if facts.status == 204 else b"Content-Length: %d\r\n" % (len(body) if length is None else length)
     return StoredObject(
         status=facts.status,
         start=facts.start + stored_lines(facts, admission, trail) + size,

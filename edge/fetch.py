@@ -7,7 +7,8 @@ Theory. A fetch waits for a head, streams a body, and is over. While the body is
 only when *every* reader is slow: memory is bounded by object_max and by the storage's reserve. While it is not, the
 origin is held back when *any* reader is slow: memory is bounded by what one read brings. A body that outgrows
 object_max on the way changes from the first kind to the second. A response is stored when its end has arrived, never
-before.
+before. Where there is a disk, what is too large for memory is written there while it arrives, and is of the second
+kind: the disk, if it is slow, counts as one more slow reader.
 
 Where the origin fails before its head, the stored response that was not good enough may be good enough after all
 (decision.after_failure): each reader for itself, since each asked its own. A fetch in the background has no reader at
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
     from edge.cache import Cache
+    from edge.disk.incoming import Incoming
     from edge.object import StoredObject
     from edge.reader import Reader
     from edge.routing import Way
@@ -61,10 +63,10 @@ class Fetch:
     """A request toward the origin on behalf of one reader, of several, or of what is stored."""
 
     __slots__ = (
-        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_halted", "_keep_conditions", "_length",
-        "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers", "_tried", "_variant", "_way", "_ways",
-        "cache", "checked", "collapse_key", "key", "leader", "mark", "names", "readers", "reason", "shared_key",
-        "stale", "waiters",
+        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_halted", "_incoming",
+        "_keep_conditions", "_length", "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers",
+        "_tried", "_variant", "_way", "_ways", "cache", "checked", "collapse_key", "key", "leader", "mark",
+        "names", "readers", "reason", "shared_key", "stale", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +116,8 @@ class Fetch:
         self._trailers: tuple[Field, ...] = ()
         self._length: int | None = None
         self._reserved = 0
+        self._incoming: Incoming | None = None
+        """What takes the body to disk while it arrives, if it is too large for memory."""
         self._storing = self._halted = self._doomed = self._over = False
         leader.fetch = self
 
@@ -295,8 +299,34 @@ class Fetch:
         settings = self.cache.settings
         return Admission(
             facts, volatile, self._asked,
-            length=length, object_max=settings.object_max, now=instant, wall=wall(), negative=settings.negative,
+            length=length, object_max=self._object_max(facts), now=instant, wall=wall(), negative=settings.negative,
         )  # fmt: skip
+
+    def _object_max(self, facts: ResponseFacts) -> int:
+        """Bytes that a body may have to be stored. Parts are for memory only, and so is what is lent."""
+        settings, shelf = self.cache.settings, self.cache.shelf
+        if shelf is None or facts.status == 206 or (self._way is not None and self._way.brief):
+            return settings.object_max
+        return max(settings.object_max, shelf.large_max)
+
+    def _take(self, size: int) -> NotStored | None:
+        """Make sure of room for `size` more bytes of the body: in memory, or on disk if it is too large for that."""
+        if self._incoming is not None:
+            return NotStored.TOO_LARGE if self._incoming.failed else None
+        facts, shelf = self._facts, self.cache.shelf
+        if max(self._length or 0, self._stream.received) <= self.cache.settings.object_max:
+            return None if self._reserve(size) else NotStored.NO_ROOM
+        if facts is None or shelf is None or self._object_max(facts) <= self.cache.settings.object_max:
+            return NotStored.TOO_LARGE
+        incoming = self._incoming = shelf.begin(self.key, self._variant)
+        if incoming is None:
+            return NotStored.ARRIVING
+        incoming.on_room = self.pace
+        for piece in self._stream.let_go():
+            incoming.add(piece)
+        self._unreserve()
+        self.cache.flights.close(self)
+        return None
 
     def _decide(self, admission: Admission, instant: float) -> None:
         cache, flights, facts = self.cache, self.cache.flights, self._facts
@@ -304,15 +334,16 @@ class Fetch:
         if self.reason is None:
             self.reason = NotStored.INVALIDATED if self._doomed else admission.reason
             self._learn(admission, instant)
-        if self.reason is None and not self._reserve(self._length or 0):
-            self.reason = NotStored.NO_ROOM
-        self._storing = self._stream.kept = self.reason is None
+        self.names = facts.vary or ()
+        self._variant = variant_key(self.names, self.leader.field) if self.names else None
+        if self.reason is None:
+            self.reason = self._take(self._length or 0)
+        self._storing = self.reason is None
+        self._stream.kept = self._storing and self._incoming is None
         if self.reason is not None:
             cache.not_stored[self.reason] += 1
             flights.close(self)
             return
-        self.names = facts.vary or ()
-        self._variant = variant_key(self.names, self.leader.field) if self.names else None
         if not admission.reusable(instant):
             flights.close(self)
 
@@ -349,7 +380,7 @@ class Fetch:
         cache = self.cache
         self.answers[304] += 1
         if not storing.confirmed_by(old, facts):
-            cache.storage.discard(old)
+            cache.discard(old)
             everybody = self._let_go()
             self._retire()
             self._send_away(everybody)
@@ -378,15 +409,15 @@ class Fetch:
         """The stored response with a 304's fields, stored again unless something forbids it."""
         varies = b"vary" in facts.index
         self._facts = facts = answer.merged(old, facts)
-        admission = self._admission = self._admit(facts, volatile, len(old.body), instant)
+        admission = self._admission = self._admit(facts, volatile, old.length, instant)
         self.names = facts.vary or () if varies else origins(facts.vary or (), old.variant)
         self._variant = variant_key(self.names, self.leader.field) if self.names else None
         fresh, reason = storing.refreshed(self.cache, old, facts, admission, self._place())
         if self._doomed:
-            self.cache.storage.discard(fresh)
+            self.cache.discard(fresh)
             reason = NotStored.INVALIDATED
         elif self.reason is NotStored.ELSEWHERE and reason is None:
-            self.cache.storage.discard(fresh)
+            self.cache.discard(fresh)
             reason = NotStored.ELSEWHERE
         self._refused(reason)
         self._lend(fresh)
@@ -397,6 +428,7 @@ class Fetch:
         parents = self.cache.parents
         if self.reason is None and parents is not None and self._way is not None and self._way.brief:
             parents.lend(fresh, now())
+            fresh.forms = None  # it is gone before a form were of use
 
     def _compare_by_head(self, facts: ResponseFacts, volatile: tuple[Field, ...], instant: float) -> None:
         """The answer to a HEAD says whether what is stored for GET is still true (RFC 9111 §4.3.5)."""
@@ -404,7 +436,7 @@ class Fetch:
         if old is None or self.leader.line.method != b"HEAD" or facts.status != 200:
             return
         if not storing.same_by_head(old, facts):
-            self.cache.storage.discard(old)
+            self.cache.discard(old)
             return
         asked, self._asked = (
             self._asked,
@@ -429,16 +461,15 @@ class Fetch:
         if self._storing and not self._room_for(size):
             self._stop_storing()
         stream.add(data)
+        if self._incoming is not None and not self._incoming.add(data):
+            self.pace()
         for reader in tuple(self.readers):
             self._give(reader)
         stream.trim(self.readers)
 
     def _room_for(self, size: int) -> bool:
         if self._length is None:
-            if self._stream.received > self.cache.settings.object_max:
-                self.reason = NotStored.TOO_LARGE
-            elif not self._reserve(size):
-                self.reason = NotStored.NO_ROOM
+            self.reason = self._take(size)
         return self.reason is None
 
     def _reserve(self, size: int) -> bool:
@@ -455,6 +486,7 @@ class Fetch:
         """It has outgrown what may be stored: from here on pieces are dropped once everybody has them."""
         self._storing = self._stream.kept = False
         self._unreserve()
+        self._end_incoming()
         if self.reason is not None:
             self.cache.not_stored[self.reason] += 1
         self.cache.flights.close(self)
@@ -480,6 +512,11 @@ class Fetch:
         facts, admission = self._facts, self._admission
         assert facts is not None
         assert admission is not None
+        if self._incoming is not None:
+            gone = NotStored.INVALIDATED if self._doomed else None
+            kept = storing.keep_large
+            self._refused(gone or kept(self.cache, facts, admission, self._incoming, self._place()))
+            return
         body = self._stream.complete()
         if self._doomed:
             self._refused(NotStored.INVALIDATED)
@@ -599,7 +636,8 @@ class Fetch:
         if forward is None or self._over:
             return
         slow = [reader.paused for reader in self.readers]
-        halt = bool(slow) and (all(slow) if self._storing else any(slow))
+        halt = bool(slow) and (all(slow) if self._storing and self._incoming is None else any(slow))
+        halt = halt or (self._incoming is not None and self._incoming.full)
         if halt != self._halted:
             self._halted = halt
             if halt:
@@ -630,7 +668,14 @@ class Fetch:
         self._forward = None
         self._storing = False
         self._unreserve()
+        self._end_incoming()
         self.cache.flights.end(self)
+
+    def _end_incoming(self) -> None:
+        """Nothing more goes to disk; what is not complete there is given up."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None and self.cache.shelf is not None:
+            self.cache.shelf.end(incoming, self.key, self._variant)
 
     def _cancel(self, reason: str) -> None:
         forward, self._forward = self._forward, None

@@ -118,6 +118,11 @@ class StoredObject:
         seconds = parse_date(found[1], wall) if found else None
         return int(wall) if seconds is None else seconds
 
+    @property
+    def length(self) -> int:
+        """Bytes of its body, wherever that lies."""
+        return len(self.body)
+
     def age(self, now: float) -> int:
         """Current age in whole seconds."""
         return max(0, int(now - self.born))

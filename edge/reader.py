@@ -24,8 +24,9 @@ class Reader:
     this one is logged, so whatever the log needs is kept here."""
 
     __slots__ = (
-        "absent", "authorized", "block", "explain", "facts", "fetch", "fwd", "key", "line", "next", "paused", "peer",
-        "place", "result", "scheme", "sent", "started", "status", "target", "trusted", "volatile", "why", "x",
+        "absent", "authorized", "block", "explain", "facts", "fetch", "from_disk", "fwd", "key", "line", "next",
+        "paused", "peer", "place", "result", "scheme", "sent", "started", "status", "target", "trusted", "volatile",
+        "why", "x",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,7 @@ class Reader:
     ) -> None:
         self.x = x
         self.why = why  # why what is stored did not do
+        self.from_disk = False  # what answers it was read from disk for it
         self.absent = False  # nobody waits for the answer: it renews what is stored
         self.target = facts.target(x.line.target.canonical)  # as it is keyed and sent on
         self.facts = facts

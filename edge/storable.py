@@ -43,6 +43,7 @@ class NotStored(StrEnum):
     NO_VALIDATOR = "no-validator"
     TOO_LARGE = "too-large"
     NO_ROOM = "no-room"
+    ARRIVING = "arriving"
     CUT_SHORT = "cut-short"
     INVALIDATED = "invalidated"
     PURGED = "purged"
@@ -78,6 +79,7 @@ _SENTENCES = {
     NotStored.NO_VALIDATOR: "the response is stale at once and has no validator to check it with",
     NotStored.TOO_LARGE: "the body is larger than one object may be",
     NotStored.NO_ROOM: "bodies that are arriving now take all the room there is for them",
+    NotStored.ARRIVING: "it is too large for memory, and another request's fetch is writing it to disk already",
     NotStored.CUT_SHORT: "the body ended before it was complete",
     NotStored.INVALIDATED: "the target was changed by an unsafe request while this was fetched",
     NotStored.PURGED: "it was purged while it was fetched",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from edge import answer
 from edge.conditional import opaque, speaks_of
+from edge.disk.found import Remote
+from edge.disk.shelf import renewed
 from edge.partial import Partial, Parts
 from edge.purging import Verdict
 from edge.storable import NotStored
@@ -17,6 +19,7 @@ from edge.storable import NotStored
 if TYPE_CHECKING:
     from edge.admission import Admission
     from edge.cache import Cache
+    from edge.disk.incoming import Incoming
     from edge.object import StoredObject
     from edge.reader import Reader
     from edge.response import ResponseFacts
@@ -55,7 +58,31 @@ def admit(
     if verdict is Verdict.GONE:
         return NotStored.PURGED
     fresh.soft = verdict is Verdict.SOFT
-    if not cache.storage.put(fresh, place.names):
+    if cache.storage.put(fresh, place.names):
+        if cache.shelf is not None:
+            cache.shelf.disk.overtaken(fresh)
+    elif cache.shelf is None or not cache.shelf.keep(fresh, place.names):
+        return NotStored.NO_ROOM
+    if facts.variation is not None:
+        cache.searches.stored(place.key, facts.variation)
+    for warning in admission.warnings:
+        cache.warnings[warning] += 1
+    return None
+
+
+def keep_large(
+    cache: Cache, facts: ResponseFacts, admission: Admission, incoming: Incoming, place: Place
+) -> NotStored | None:
+    """Store a complete response whose body has been written to disk while it arrived."""
+    fresh = answer.stored(
+        facts, admission, b"", cache.trail,
+        key=place.key, variant=place.variant, mark=place.mark, length=incoming.total,
+    )  # fmt: skip
+    verdict = cache.purges.judge(fresh)
+    if verdict is Verdict.GONE:
+        return NotStored.PURGED
+    fresh.soft = verdict is Verdict.SOFT
+    if cache.shelf is None or not cache.shelf.commit(incoming, fresh, place.names):
         return NotStored.NO_ROOM
     if facts.variation is not None:
         cache.searches.stored(place.key, facts.variation)
@@ -106,12 +133,33 @@ def refreshed(
     fresh = answer.stored(
         facts, admission, old.body, cache.trail, key=place.key, variant=place.variant, mark=place.mark
     )
+    if isinstance(old, Remote):
+        return _refreshed_on_disk(cache, old, facts, admission, place)
     if cache.coder is not None:
         cache.coder.renew(old, fresh, facts.index)
-    cache.storage.discard(old)
+    cache.discard(old)
     if admission.reason is not None:
         return fresh, admission.reason
     return fresh, admit(cache, fresh, facts, admission, place)
+
+
+def _refreshed_on_disk(
+    cache: Cache, old: Remote, facts: ResponseFacts, admission: Admission, place: Place
+) -> tuple[StoredObject, NotStored | None]:
+    """Its body stays where it lies."""
+    head = answer.stored(
+        facts, admission, b"", cache.trail,
+        key=place.key, variant=place.variant, mark=place.mark, length=old.length,
+    )  # fmt: skip
+    fresh = renewed(old, head)
+    verdict = cache.purges.judge(fresh)
+    fresh.soft = verdict is Verdict.SOFT
+    reason = NotStored.PURGED if verdict is Verdict.GONE else admission.reason
+    if reason is not None:
+        cache.discard(old)
+    elif cache.shelf is None or not cache.shelf.renew(old, fresh, place.names):
+        reason = NotStored.NO_ROOM
+    return fresh, reason
 
 
 def confirmed_by(old: StoredObject, facts: ResponseFacts) -> bool:
@@ -124,7 +172,7 @@ def same_by_head(old: StoredObject, facts: ResponseFacts) -> bool:
     names them (RFC 9111 §4.3.5)?"""
     if facts.status != old.status or isinstance(old, Partial):
         return False
-    if facts.content_length is not None and facts.content_length != len(old.body):
+    if facts.content_length is not None and facts.content_length != old.length:
         return False
     if facts.etag is not None and (old.etag is None or opaque(facts.etag) != opaque(old.etag)):
         return False

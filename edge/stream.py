@@ -31,6 +31,11 @@ class Stream:
         """It has arrived."""
         self._pieces.append(piece)
 
+    def let_go(self) -> list[bytes]:
+        """The body is kept elsewhere from here on: its pieces so far. Each is dropped once everybody has it."""
+        self.kept = False
+        return list(self._pieces)
+
     def complete(self) -> bytes:
         """The end of a kept body has arrived: the body. Readers that lag are served from it."""
         self._body = body = b"".join(self._pieces)

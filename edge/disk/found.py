@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 
 from edge.disk.files import Segment
@@ -60,7 +60,7 @@ class Pieces:
         for segment in segments.values():
             segment.users += 1
 
-    async def stream(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def stream(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to before `end`, proven, in parts of at most PIECE bytes. BadRecord: what came before
         was right, and the rest cannot be had."""
         end = self.size if end is None else min(end, self.size)

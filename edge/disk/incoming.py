@@ -22,7 +22,17 @@ WAITING_MAX = 16 * PIECE
 class Incoming:
     """One body. `add` each part of it, then `commit`, or `abort`. `failed`: it will not be stored, whatever comes."""
 
-    __slots__ = ("_parts", "_pending", "_storage", "arrival", "failed", "on_room", "total", "waiting")
+    __slots__ = (
+        "_parts",
+        "_pending",
+        "_storage",
+        "arrival",
+        "committed",
+        "failed",
+        "on_room",
+        "total",
+        "waiting",
+    )
 
     def __init__(self, storage: DiskStorage) -> None:
         self._storage = storage
@@ -32,7 +42,7 @@ class Incoming:
         self.total = 0
         self.waiting = 0
         """Bytes that were handed over and are not written yet."""
-        self.failed = False
+        self.failed = self.committed = False
         self.on_room: Callable[[], None] | None = None
         """Called once there is room again after `add` said that there is none."""
 
@@ -86,7 +96,8 @@ class Incoming:
         if self._pending:
             self._give(b"".join(self._parts))
             self._parts, self._pending = [], 0
-        return self._storage.commit(self, stored, names)
+        self.committed = self._storage.commit(self, stored, names)
+        return self.committed
 
     def abort(self) -> None:
         """The body is not to be stored. Its sender is not held back any longer."""
