@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import edge.eviction.lru
 from cdnlab.forward.exchange import Forwarder
 from cdnlab.forward.key import key_rules
 from cdnlab.forward.metrics import listener_families, pool_families
@@ -37,7 +36,6 @@ from edge.cache import Cache
 from edge.coding.coder import Coder
 from edge.coding.rules import from_spec
 from edge.collapse import Flights
-from edge.eviction.policy import REGISTRY
 from edge.explain import explain
 from edge.fetch import Fetch
 from edge.neighbours import Neighbours
@@ -46,12 +44,11 @@ from edge.purge.asked import target_rule
 from edge.purge.office import Office
 from edge.results import new_tallies
 from edge.settings import Settings
-from edge.storage_memory import MemoryStorage
+from edge.upkeep import Upkeep, storage_of
 
 LOOK = 0.05  # seconds between looks whether a drain is over
 TICK = 0.25  # seconds between looks at who has waited too long
 BACKLOG = 1024
-POLICY = edge.eviction.lru.NAME
 
 
 class Edge:
@@ -90,6 +87,9 @@ class Edge:
         with binding(host, port, f"--listen, or nodes.{node.name} in the topology"):
             self._server = await loop.create_server(listener, host, port, backlog=BACKLOG, reuse_address=True)
         tasks.spawn(self._tick(cache), "edge tick")
+        upkeep = Upkeep(cache.storage)
+        node.policy = upkeep.change
+        tasks.spawn(upkeep.run(), "edge upkeep")
 
     def _meet(self, neighbours: Neighbours, origin: Forwarder, cache: Cache) -> None:
         """Let the cache ask other edges, where there are any to ask."""
@@ -128,7 +128,7 @@ class Edge:
             rules=key_rules(topology.routes),
             explain_key=node.secrets.explain_key,
         )
-        storage = MemoryStorage(spec.memory, REGISTRY[POLICY](), spec.variants_max)
+        storage = storage_of(spec.memory, spec.policy, spec.variants_max, spec.shadows)
         flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)
         rules = from_spec(spec.compression)
         coder = None
@@ -194,17 +194,9 @@ class Edge:
         cache = self.cache
         if cache is None:
             return {}
-        storage = cache.storage
         return {
             "backends": [row for each in self._forwarders.values() for row in backend_rows(each.pool)],
-            "storage": {
-                "objects": storage.objects,
-                "bytes": storage.used,
-                "arriving": storage.reserved,
-                "capacity": storage.capacity,
-                "evictions": storage.evictions,
-                "policy": POLICY,
-            },
+            "storage": Upkeep(cache.storage).status(),
             "fetches": len(cache.flights),
             "purges": self.office.status(),
         }
@@ -213,6 +205,7 @@ class Edge:
         """The tier's table, filled, and the shared parts'."""
         if self.cache is not None:
             yield from stats.families(self.cache)
+            yield from Upkeep(self.cache.storage).metrics()
             yield from self.office.families()
         yield from pool_families(self._forwarders.values())
         if self.listener is not None:

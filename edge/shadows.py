@@ -10,9 +10,9 @@ for nobody. The real policy is counted by the same rule, so a shadow of it comes
 Memory and time are bounded by looking at fewer keys, not by looking less often: of every 2, 4, 8 … keys the one whose
 hash ends in zeros, in a cache as many times smaller (Waldspurger, Park, Garthwaite, Ahmad: Efficient MRC construction
 with SHARDS, FAST 2015; Waldspurger, Saemundsson, Ahmad, Park: Cache modeling and optimization using miniature
-simulations, ATC 2017). A shadow starts with all keys. When one holds NOTES notes, or one flush brings BURST requests
-for the keys that are looked at, all halve their keys and begin to count anew; they stand still until each has done it.
-Pure.
+simulations, ATC 2017). A shadow starts with all keys. When one holds NOTES notes, or more requests come for the keys
+that are looked at than BURST or BUSY allow, all halve their keys and begin to count anew; they stand still until each
+has done it. Pure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from edge.object import StoredObject
 
 NOTES = 16_384  # per shadow; the paper finds 8,000 enough for an error of a hundredth
-BURST = 400  # requests in one flush, of which there are some twenty a second: a millisecond and a half
+BURST = 400  # requests in one flush: a millisecond and a half
+BUSY = 2_000  # requests in twenty ticks, which are a second: a hundredth of a core
+TICKS = 20
 COARSEST = 20  # halvings: the hash bits by which all variants of a key agree
 EVICTIONS = 100  # notes that go in one call; what is too much then goes at the calls and ticks that follow
 PATIENCE = 500  # second chances that a policy may give in one call
@@ -91,13 +93,26 @@ class Score:
 class Shadow:
     """One policy over notes."""
 
-    __slots__ = ("_make", "_notes", "_old", "capacity", "evictions", "name", "policy", "score", "used")
+    __slots__ = (
+        "_make",
+        "_notes",
+        "_old",
+        "capacity",
+        "evictions",
+        "name",
+        "policy",
+        "scale",
+        "score",
+        "used",
+    )
 
     def __init__(self, name: str, capacity: int, make: Make) -> None:
         self.name = name
         self.capacity = capacity
         self.score = Score()
         self.evictions = 0
+        """Objects that had to go: of each that did, as many as there are keys for one that is looked at."""
+        self.scale = 1
         self._make = make
         self._old: Policy | None = None
         self._reset()
@@ -162,7 +177,7 @@ class Shadow:
                 return
             del self._notes[victim.key]
             self.used -= victim.size
-            self.evictions += 1
+            self.evictions += self.scale
 
     # -- fewer keys -------------------------------------------------------------------------------------------------
 
@@ -170,6 +185,7 @@ class Shadow:
         """Begin again with half the capacity; `refill` brings the notes that stay."""
         self._old = self.policy
         self.capacity //= 2
+        self.scale *= 2
         self._reset()
 
     def refill(self, count: int, mask: int) -> int:
@@ -189,7 +205,7 @@ class Shadow:
 class Shadows:
     """All shadows of one storage, and the score of its own policy over the same keys."""
 
-    __slots__ = ("_halving", "_mask", "_now", "capacity", "real", "shadows")
+    __slots__ = ("_halving", "_mask", "_now", "_seen", "_ticks", "capacity", "real", "shadows")
 
     def __init__(self, names: Sequence[str], capacity: int, make: Make) -> None:
         self.capacity = capacity
@@ -198,6 +214,7 @@ class Shadows:
         self._mask = 0
         self._halving = False
         self._now = 0.0
+        self._seen = self._ticks = 0
 
     @property
     def one_in(self) -> int:
@@ -215,9 +232,9 @@ class Shadows:
             return
         mask = self._mask
         seen = [stored for stored in batch if not hash(stored.key) & mask] if mask else batch
-        if len(seen) > BURST and mask.bit_length() < COARSEST:
-            self._coarsen()
+        if len(seen) > BURST and self._coarsen():
             return
+        self._seen += len(seen)
         for stored in seen:
             key, size = identity(stored), len(stored.body)
             self.real.count(True, size)
@@ -232,7 +249,8 @@ class Shadows:
         self.real.count(False, size)
         for shadow in self.shadows:
             shadow.stored(key, stored, size, stale, self._now)
-        if max(map(len, self.shadows), default=0) > NOTES and self._mask.bit_length() < COARSEST:
+        self._seen += 1
+        if max(map(len, self.shadows), default=0) > NOTES:
             self._coarsen()
 
     def forget(self, key: bytes, variant: bytes | None = None) -> None:
@@ -245,6 +263,11 @@ class Shadows:
     def tick(self, now: float) -> None:
         """`now`: by the clock of StoredObject.fresh_until. A slice of what halving needs is done."""
         self._now = now
+        self._ticks += 1
+        if self._ticks == TICKS:
+            if self._seen > BUSY and not self._halving:
+                self._coarsen()
+            self._seen = self._ticks = 0
         if self._halving:
             left = SLICE
             for shadow in self.shadows:
@@ -260,11 +283,14 @@ class Shadows:
         for score in (self.real, *(shadow.score for shadow in self.shadows)):
             score.begin()
 
-    def _coarsen(self) -> None:
+    def _coarsen(self) -> bool:
+        if self._mask.bit_length() == COARSEST:
+            return False
         self._mask = self._mask * 2 + 1
         self._halving = True
         for shadow in self.shadows:
             shadow.halve()
+        return True
 
 
 class _Name:

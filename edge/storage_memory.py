@@ -196,7 +196,12 @@ class MemoryStorage:
     @property
     def behind(self) -> bool:
         """Is there something left that `flush` or `advance` should do soon?"""
-        return bool(self.touched) or isinstance(self._policy, Handover)
+        return bool(self.touched) or self.changing
+
+    @property
+    def changing(self) -> bool:
+        """Is a change of the policy going on?"""
+        return isinstance(self._policy, Handover)
 
     def resize(self, stored: StoredObject, by: int) -> None:
         """It has grown, or shrunk."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +16,11 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cdnlab.lab import tables
+from cdnlab.lab import policies_view, tables
 from cdnlab.lab.ask import ask
 from cdnlab.lab.client import run
 from cdnlab.lab.errors import LabError
+from cdnlab.lab.policies_view import of_status
 from cdnlab.lab.state import StateDirectory
 
 Json = Mapping[str, Any]
@@ -34,6 +35,10 @@ def command(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Look again each second, until Ctrl-C.")
     ] = False,
+    policies: Annotated[
+        bool,
+        typer.Option("--policies", help="Instead: what the hit ratio would have been under each policy."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the lab's own answer, one object per look.")
     ] = False,
@@ -42,21 +47,33 @@ def command(
     """Show each node: its state and why, its traffic, who holds the VIP, which backends are passed over."""
 
     def work(where: StateDirectory) -> None:
+        look = _policies if policies else render
         if watch:
-            _watch(where, as_json)
+            _watch(where, as_json, look)
         elif as_json:
-            print(json.dumps(ask(where, "/status"), indent=2, ensure_ascii=False))
+            answer = ask(where, "/status")
+            print(json.dumps(of_status(answer) if policies else answer, indent=2, ensure_ascii=False))
         else:
             console = tables.console()
-            console.print(render(ask(where, "/status"), time.time(), console.width))
+            console.print(look(ask(where, "/status"), time.time(), console.width))
 
     run(state, work)
 
 
-def _watch(where: StateDirectory, as_json: bool) -> None:
+def _policies(answer: Json, wall: float, width: int) -> RenderableType:
+    return policies_view.render(of_status(answer))
+
+
+def _watch(
+    where: StateDirectory, as_json: bool, render: Callable[[Json, float, int], RenderableType]
+) -> None:
     if as_json:
         while True:
-            print(json.dumps(ask(where, "/status"), ensure_ascii=False), flush=True)
+            answer = ask(where, "/status")
+            print(
+                json.dumps(of_status(answer) if render is _policies else answer, ensure_ascii=False),
+                flush=True,
+            )
             time.sleep(PERIOD)
     console = tables.console()
     shown: RenderableType = render(ask(where, "/status"), time.time(), console.width)

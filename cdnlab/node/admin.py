@@ -82,6 +82,7 @@ class Admin:
             web.get("/purges", self._purges),
             web.post("/drain", self._drain),
             web.post("/undrain", self._undrain),
+            web.post("/policy", self._policy),
             web.post("/purge", self._purge),
             web.post("/explain", self._explain),
             web.post("/faults", self._faults),
@@ -177,6 +178,15 @@ class Admin:
         asked = await _object(request, 'send such as {"url": "…"}')
         try:
             return _json(await self._node.purge(asked), HTTPStatus.ACCEPTED)
+        except BadRequest as bad:
+            raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
+
+    async def _policy(self, request: web.Request) -> web.Response:
+        if self._node.policy is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node stores nothing", "ask an edge")
+        asked = await _object(request, 'send such as {"policy": "sieve"}')
+        try:
+            return _json({**self._who(), **self._node.policy(asked)})
         except BadRequest as bad:
             raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
 

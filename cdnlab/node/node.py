@@ -102,6 +102,8 @@ class Node:
         """Called after the admin API, or a signal, made the node draining (True) or not (False)."""
         self.purge: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
         """What POST /purge does with its JSON body, or BadRequest; None answers 501."""
+        self.policy: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+        """What POST /policy does with its JSON body, or BadRequest; None answers 501."""
         self.explain: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
         """What POST /explain says to its JSON body, or BadRequest; None answers 501."""
         self.purges: Callable[[str | None], Mapping[str, Any]] | None = None

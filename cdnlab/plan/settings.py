@@ -302,6 +302,10 @@ class NegativeSpec(Section):
     )
 
 
+PolicyName = Literal["lru", "fifo", "sieve", "s3fifo", "wtinylfu", "arc", "gdsf"]
+"""The eviction policies; a test holds the list against edge/eviction."""
+
+
 class EdgeSpec(Section):
     """What the edges do."""
 
@@ -332,6 +336,17 @@ class EdgeSpec(Section):
         description="A larger response is passed on and not stored. HAProxy: a 256th of the memory.",
         ge=0,
         json_schema_extra={"unit": "bytes", "default_text": "memory / 8"},
+    )
+    policy: PolicyName = setting(
+        "lru",
+        "Which object goes when room is needed. `cdnlab policy` changes it while the edge runs.",
+        "policy",
+    )
+    shadows: tuple[PolicyName, ...] = setting(
+        ("lru", "fifo", "sieve", "s3fifo", "wtinylfu", "arc", "gdsf"),
+        "Policies that run beside it on keys alone, so that `cdnlab status --policies` can say what the hit ratio "
+        "would have been under each. They take up to 6 MiB each, and of many keys look at a part. Empty: none.",
+        "policies",
     )
     variants_max: int = setting(
         32,

@@ -12,8 +12,6 @@ from typing import Any
 from edge.eviction.chain import Chain
 from edge.eviction.policy import Entry, Policy, register
 
-NAME = "lru"
-
 
 @register
 class Lru(Policy):
