@@ -81,7 +81,7 @@ class Edge:
         node.explain = lambda asked: explain(cache, asked)
         self._prober = make_prober(node, forwarder.pool)
         self._prober.start()
-        await self.office.start((cache.storage,), cache.searches)
+        await self.office.start(cache)
         listener = self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
         host, port = topology.data_address(node.name)
         with binding(host, port, f"--listen, or nodes.{node.name} in the topology"):

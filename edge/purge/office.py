@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdnlab.net.clock import now
 from cdnlab.net.tasks import spawn
 from cdnlab.node.metrics import Family, Histogram
-from edge.no_vary_search import Searches
 from edge.purge import position_file, stats
 from edge.purge.asked import TargetRule, as_written
 from edge.purge.desk import Desk
@@ -23,10 +22,11 @@ from edge.purge.position import Standing
 from edge.purge.purges import Purges
 from edge.purge.rules import KEEP, KEEP_FOR_DISK
 from edge.purge.stream import PurgeStream
-from edge.purge.sweep import Stored, Sweep
+from edge.purge.sweep import Sweep
 
 if TYPE_CHECKING:
     from cdnlab.node.node import Node
+    from edge.cache import Cache
 
 log = logging.getLogger("cdnlab.edge.purge")
 
@@ -66,12 +66,12 @@ class Office:
         node.purge, node.purges = desk.purge, desk.look
         node.behind = lambda: self.purges.behind(now())
 
-    async def start(self, storages: Iterable[Stored], searches: Searches | None = None) -> None:
+    async def start(self, cache: Cache) -> None:
         """Read the stream as far as it goes, for at most three quarters of `purge_lag_max`; then follow it, and sweep
-        what is stored after each purge. `searches` knows which targets are equal by No-Vary-Search."""
-        if searches is not None:
-            self.purges.equal = lambda key: place.key if (place := searches.find(key)) is not None else None
-        Sweep(self.purges, storages).start()
+        what the cache has in memory after each purge."""
+        searches = cache.searches
+        self.purges.equal = lambda key: place.key if (place := searches.find(key)) is not None else None
+        Sweep(self.purges, cache.storage, cache.discard).start()
         if self._stream is not None:
             await self._stream.start()
         if self._directory is not None:

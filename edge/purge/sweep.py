@@ -8,7 +8,7 @@ waits for it: an object that no slice has reached yet is judged when it is used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cdnlab.net.clock import now
@@ -32,12 +32,9 @@ _GONE = Verdict.GONE
 class Stored(Protocol):
     """A storage, as a pass sees it."""
 
-    def sweep(self, cursor: int, n: int) -> tuple[Sequence[StoredObject], int]:
-        """About `n` objects from a cursor on, and the next cursor: 0 begins, and 0 is the end. What was stored before
-        the pass began, and still is, comes at least once."""
-
-    def discard(self, stored: StoredObject) -> None:
-        """Remove an object if it still lies here."""
+    def sweep(self, cursor: int, count: int) -> tuple[Sequence[StoredObject], int]:
+        """About `count` objects from a cursor on, and the next cursor: 0 begins, and 0 is the end. What was stored
+        before the pass began, and still is, comes at least once."""
 
 
 class Sweep:
@@ -46,13 +43,15 @@ class Sweep:
     def __init__(
         self,
         purges: Purges,
-        storages: Iterable[Stored],
+        storage: Stored,
+        discard: Callable[[StoredObject], None],
         *,
         rest: float = REST,
     ) -> None:
-        """`rest`: seconds between passes."""
+        """`discard` removes an object if it still lies there. `rest`: seconds between passes."""
         self._purges = purges
-        self._storages = tuple(storages)
+        self._storage = storage
+        self._discard = discard
         self._rest = rest
         self._due = asyncio.Event()
         self.passes = 0
@@ -71,22 +70,17 @@ class Sweep:
 
     async def once(self) -> None:
         """One pass."""
-        number = self._purges.rules.number
-        for storage in self._storages:
-            await self._pass(storage)
-        self.passes += 1
-        self._purges.swept(number)
-
-    async def _pass(self, storage: Stored) -> None:
-        judge, cursor = self._purges.judge, 0
+        number, judge, cursor = self._purges.rules.number, self._purges.judge, 0
         until = now() + SLICE
         while True:
-            found, cursor = storage.sweep(cursor, BATCH)
+            found, cursor = self._storage.sweep(cursor, BATCH)
             for stored in found:
                 if judge(stored) is _GONE:
-                    storage.discard(stored)
+                    self._discard(stored)
             if not cursor:
-                return
+                break
             if now() >= until:
                 await asyncio.sleep(PAUSE)
                 until = now() + SLICE
+        self.passes += 1
+        self._purges.swept(number)

@@ -446,7 +446,7 @@ async def test_a_purge_of_a_hundred_thousand_objects_holds_nobody_up(monkeypatch
         storage.put(stored(purges.mark(), key=b"http://h/%d" % number, tags=names), ())
     last = stored(purges.mark(), key=b"http://h/kept")
     storage.put(last, ())
-    sweep = Sweep(purges, (storage,), rest=0.0)
+    sweep = Sweep(purges, storage, storage.discard, rest=0.0)
     sweep.start()
     worst, before = 0.0, time.thread_time()
     purges.apply([Rule(Kind.TAG, b"red")])
