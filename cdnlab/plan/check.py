@@ -157,6 +157,9 @@ def _routes(topology: Topology) -> Iterator[PlanError]:
         first = seen.setdefault((route.host, route.path), index)
         if first != index:
             yield PlanError(f"routes[{first}] has the same host and path", where, "remove one of them")
+        if route.cookies != "rfc" and not topology.tier("edge"):
+            remedy = "leave it out, or put an edge before the pool: a balancer passes cookies on"
+            yield PlanError(f"no edge is there to {route.cookies} cookies", f"{where}.cookies", remedy)
     if topology.tier("lb") and not topology.routes and "edges" not in topology.pools:
         yield PlanError("the balancers have no route", "routes", "give one, or name the edges' pool `edges`")
     if topology.tier("edge"):

@@ -267,6 +267,13 @@ def test_a_rule_that_is_none_is_refused_in_one_line(query: object, said: str) ->
     assert "\n" not in str(refused.value)
 
 
+def test_cookies_need_an_edge() -> None:
+    nodes = {"lb": {"tier": "lb", "address": "127.0.0.1"}}
+    pools = {"app": {"backends": [{"name": "one", "address": "127.0.0.1", "port": 1}]}}
+    with pytest.raises(PlanError, match=r"routes\[0\].cookies: no edge is there to strip cookies"):
+        Topology.build({"nodes": nodes, "pools": pools, "routes": [{"pool": "app", "cookies": "strip"}]})
+
+
 def test_a_rule_survives_being_written_and_read() -> None:
     plan = topology({"sort": True, "drop": ["utm_*"], "keep": ["id", "é"]})
     assert Topology.build(yaml.safe_load(plan.dump())) == plan
