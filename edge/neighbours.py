@@ -16,6 +16,7 @@ from cdnlab.forward.exchange import Forwarder
 from cdnlab.forward.owner import sharing
 from cdnlab.forward.upstreams import make_backends, make_connector, make_pool, make_prober
 from cdnlab.plan.topology import PoolSpec
+from edge.routing import POOLS
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from cdnlab.pool.health import Transition
     from cdnlab.pool.pool import Pool
 
-SHARING, SHIELD = "edge.share", "edge.shield"
-"""What the pools are called in metrics and status: the settings that make them, and names that no pool can have."""
+SHARING, SHIELD = POOLS
 
 GRACE = 5.0  # seconds for which another edge's answer is waited for beyond the time that it gives its origin
 

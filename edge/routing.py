@@ -29,8 +29,13 @@ class Parent(StrEnum):
 
 _SENTENCES = {
     Parent.OWNER: "the edge of this place that keeps what lies under the key",
-    Parent.SHIELD: "the edge that all places ask before the origin",
+    Parent.SHIELD: "whom all places ask before the origin",
 }
+
+
+POOLS = {"edge.share": Parent.OWNER, "edge.shield": Parent.SHIELD}
+"""What the pools of other edges are called in metrics and status: the settings that make them, which no pool of a
+topology can be called."""
 
 
 class Way(NamedTuple):

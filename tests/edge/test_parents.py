@@ -225,7 +225,10 @@ async def test_edges_at_other_places_are_no_siblings() -> None:
         assert len(asked(net)) == 2
 
 
-async def test_what_is_hot_is_kept_for_a_moment_by_who_does_not_own_it() -> None:
+async def test_what_is_hot_is_kept_for_a_moment_by_who_does_not_own_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge.parents.BRIEF", 60.0)  # a slow machine's second
     async with network(PAIR, body) as net:
         target = net.owned_by("icn-2", seen_from="icn-1")
         members = [(await net.ask("icn-1", target)).caches for _ in range(3)]
@@ -234,6 +237,9 @@ async def test_what_is_hot_is_kept_for_a_moment_by_who_does_not_own_it() -> None
         assert members[1][-1].endswith("; stored")
         assert "; hit" in members[2][-1]
         assert net.metric("icn-1", 'cdnlab_edge_parent_fetches_total{parent="owner",answer="2xx"}') == 2
+        assert net.stored("icn-1") == 1
+        lent = net.apps["icn-1"].cache.parents._lent  # type: ignore[union-attr]
+        lent[0] = (0.0, lent[0][1])
         await until(lambda: net.stored("icn-1") == 0, "the end of the copy")
         assert net.stored("icn-2") == 1
 

@@ -22,11 +22,14 @@ from cdnlab.node.health_answer import NodeState
 from cdnlab.node.node import Node
 from cdnlab.node.secrets import Secrets
 from cdnlab.plan.topology import Topology
+from cdnlab.pool.health import State
 from edge.app import Edge
+from edge.routing import POOLS
 from tests.edge.origin import Origin, Script
 
 PATIENCE = 15.0
-FAST = {"kind": "alive", "interval": 0.05, "timeout": 0.2, "rise": 1, "fall": 2}
+FAST = {"kind": "alive", "interval": 0.05, "timeout": 10, "rise": 1, "fall": 2}
+"""What is gone refuses at once; what is only slow, on a machine with more to do than this, must not count as gone."""
 
 
 class Answer(NamedTuple):
@@ -60,8 +63,15 @@ class Network:
         app.node.change(NodeState.READY, "the test says so")
 
     async def stop(self, name: str) -> None:
-        """End it: from now on its port refuses."""
-        await self.apps.pop(name).stop()
+        """End it: from now on its port refuses. A connection may just have been accepted, and be made only now."""
+        app = self.apps.pop(name)
+        await app.stop()
+        await turns()
+        if app.listener is not None:
+            app.listener.abort_all("the test ends it")
+            listener, sweep = app.listener, app._sweep
+            await until(lambda: not listener.connections, "the end of its connections")
+            await until(lambda: not (sweep and sweep.members), "the end of its upstream connections")
 
     async def ask(
         self,
@@ -93,6 +103,21 @@ class Network:
         found = {field.lower(): value for field, _, value in pairs}
         return Answer(
             int(line.split(" ")[1]), found, _unchunked(rest) if "chunked" in head.decode("latin-1") else rest
+        )
+
+    def settled(self) -> bool:
+        """Whether each edge's checks have found all others that run."""
+        pools = [
+            (name, forwarder.pool)
+            for name, app in self.apps.items()
+            for pool, forwarder in app._forwarders.items()
+            if pool in POOLS
+        ]
+        return all(
+            backend.health.state is State.UP
+            for name, pool in pools
+            for backend in pool.backends
+            if backend.name in self.apps and backend.name != name
         )
 
     def owner(self, name: str, target: str) -> str:
@@ -181,12 +206,24 @@ async def network(
         if start:
             for name in places:
                 await net.start(name)
+            await until(net.settled, "that all know one another to be there")
         yield net
     finally:
+        for app in net.apps.values():
+            if app._neighbours is not None:
+                app._neighbours.stop()
+        await turns()
         for name in list(net.apps):
             await net.stop(name)
         await origin.stop()
         await tasks.cancel_all()
+        await turns()
+
+
+async def turns(count: int = 5) -> None:
+    """Let what the loop has been told to do be done: closing a transport takes two turns."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
