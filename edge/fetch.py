@@ -613,7 +613,7 @@ class Fetch:
             reader.sent = len(whole)
         reader.fetch = None
         reader.x.source = None
-        replies.record(reader, reader.status, reader.result, self._remark(), self._backend())
+        replies.record(reader, reader.status, reader.result, self._remark(reader), self._backend())
         reader.x.answer(reader.status, head, whole or b"")
         return False
 
@@ -627,7 +627,9 @@ class Fetch:
         if self._stream.give(reader) and self._over and reader.fetch is self:
             self.readers.remove(reader)
             reader.fetch = None
-            self.cache.replies.record(reader, reader.status, reader.result, self._remark(), self._backend())
+            self.cache.replies.record(
+                reader, reader.status, reader.result, self._remark(reader), self._backend()
+            )
             reader.x.finish(self._trailers)
 
     def pace(self) -> None:
@@ -645,11 +647,14 @@ class Fetch:
             else:
                 forward.resume()
 
-    def _remark(self) -> str:
-        """Why it was not stored, or what is to be said of its being stored."""
+    def _remark(self, reader: Reader) -> str:
+        """Why what is stored did not do, and why what came was not stored, or what is to be said of its being so."""
+        said = [str(reader.why)] if reader.why is not None else []
         if self.reason is not None:
-            return self.reason
-        return str(self._admission.warnings[0]) if self._admission and self._admission.warnings else ""
+            said.append(str(self.reason))
+        elif self._admission is not None and self._admission.warnings:
+            said.append(str(self._admission.warnings[0]))
+        return "/".join(said)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

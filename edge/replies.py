@@ -80,7 +80,9 @@ class Replies:
         said = f"{_FRESH}: age {instant - found.born:.1f} s, {ttl} s left, by {found.source}"
         if reader.explain:
             if found.key != reader.key:
-                said += f"; stored for {found.key.decode('latin-1')}, whose No-Vary-Search calls the two equal"
+                said += (
+                    f"; stored for {found.key.decode('latin-1')}, whose No-Vary-Search calls the two equal"
+                )
             said += cookies.spelt(cookies.warnings(found.start, cookie=False, vary=()))
         said += "; read from disk" if where else ""
         line += self.hop(reader, said, None, None, None)
@@ -289,7 +291,8 @@ class Replies:
             detail=_detail(reader.why, reason),
         )
         status_line = cache_status.line(facts.cache_status, member)
-        hop = self.hop(reader, admission.arithmetic(instant), reason, forward, facts)
+        why = f"{reader.why.sentence}; what came: " if reader.why is not None else ""
+        hop = self.hop(reader, why + admission.arithmetic(instant), reason, forward, facts)
         age, shared = admission.age, reader.result is Result.COLLAPSED
         if shared:
             age = max(0, int(instant - admission.born))

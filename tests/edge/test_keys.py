@@ -107,7 +107,7 @@ def test_by_default_cookies_prevent_nothing_and_are_remarked(monkeypatch: Any) -
         assert hit.said.startswith("edge-icn; hit")
         assert hit.head.lower().count(b"set-cookie:") == 2
     assert edge.cache.warnings == dict.fromkeys(CookieWarning, 1)
-    assert [entry[10] for entry in edge.ring.entries] == [CookieWarning.STORED_SET_COOKIE, "", ""]
+    assert [entry[10] for entry in edge.ring.entries] == ["nothing-stored/stored-set-cookie", "", ""]
 
 
 def test_a_warning_is_spelt_out_to_who_asks(monkeypatch: Any) -> None:
