@@ -43,7 +43,8 @@ def lifetime(
 ) -> tuple[int, Source]:
     """Freshness lifetime in seconds and what gave it (RFC 9111 §4.2.1).
 
-    `date` is the response's Date (or the time of arrival without one), in seconds since the epoch. An Expires
+    `date` is the response's Date (or the time of arrival without one), in seconds since the epoch. Of an Expires before
+    it the lifetime is negative: so long has it been stale already, which bounds how long it may be sent stale. An Expires
     that does not parse is in the past (§5.3), and does not count beside a targeted field (RFC 9213 §2.2). `negative`
     is what the operator's rule for this status gives, in seconds. One is guessed from Last-Modified only for a status
     that allows it (§4.2.2), or with `public`.
@@ -56,7 +57,7 @@ def lifetime(
         return control.max_age, Source.MAX_AGE
     if expires is not None and not control.targeted:
         until = parse_date(expires, wall)
-        return (0 if until is None else min(max(0, until - date), DELTA_MAX)), Source.EXPIRES
+        return (0 if until is None else max(-DELTA_MAX, min(until - date, DELTA_MAX))), Source.EXPIRES
     if negative is not None:
         return negative, Source.NEGATIVE
     if last_modified is not None and (status in HEURISTIC_STATUSES or control.public):
