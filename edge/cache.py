@@ -28,12 +28,12 @@ from edge.cookies import Cookies, CookieWarning, bears_cookie, without_cookie
 from edge.decision import NotReused, Stale, judge
 from edge.fetch import Fetch
 from edge.invalidation import named_keys
-from edge.names import cache_groups
 from edge.no_vary_search import Searches, variation_of
 from edge.object import StoredObject, Variants
 from edge.outgoing import max_forwards, request_head
 from edge.parents import Parents
 from edge.partial import Partial
+from edge.purge.tags import invalidated_groups
 from edge.purging import NoPurges, Purges, Verdict
 from edge.reader import Reader
 from edge.replies import Replies
@@ -508,7 +508,7 @@ class Cache:
         (RFC 9111 §4.4, RFC 9875 §2.2.1), nor are the groups that it names (RFC 9875 §3)."""
         leader = fetch.leader
         prefix = fetch.key[: len(fetch.key) - len(leader.target)]
-        groups = list(cache_groups(facts.index.get(b"cache-group-invalidation")))
+        groups = list(invalidated_groups(facts.index))
         if 200 <= facts.status < 400:
             named = named_keys(facts.index, prefix, leader.line.target.path)
             keys = [fetch.key, *(prefix + leader.facts.target(key[len(prefix) :]) for key in named)]

@@ -43,8 +43,8 @@ class Purges(Protocol):
         """What the rules that are newer than the beginning of its fetch say; notes that it was compared."""
 
     def may_concern(self, key: bytes, mark: object) -> bool:
-        """Could a rule newer than `mark` mean the response that a fetch with this mark brings? Then nobody who comes now
-        may share it."""
+        """Could a rule newer than `mark` mean the response that a fetch with this mark brings? Then nobody who comes
+        now may share it."""
 
     def reached(self, said: bytes) -> bool:
         """Has this edge applied all that another edge had, which `said` so with its request (PURGED_FIELD)?"""

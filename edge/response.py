@@ -12,7 +12,7 @@ from cdnlab.wire.response import ResponseBlock
 from edge import no_vary_search, vary
 from edge.directives import ResponseControl, response_control
 from edge.invalidation import named_keys
-from edge.names import cache_groups, surrogate_keys
+from edge.purge import tags
 from edge.ranges import Part, content_range
 
 _WRITTEN_HERE = OWN | {b"via", b"cache-status", b"age", b"date", b"content-length"}
@@ -48,8 +48,8 @@ class ResponseFacts:
         self.sets_cookie = b"set-cookie" in index
         self.variation = no_vary_search.variation(index.get(b"no-vary-search"))
         self.part: Part | None = content_range(index.get(b"content-range")) if block.status == 206 else None
-        self.tags = surrogate_keys(index)
-        self.groups = cache_groups(index.get(b"cache-groups"))
+        self.tags = tags.tags(index)
+        self.groups = tags.groups(index)
         self.via = index.get(b"via")
         self.cache_status = index.get(b"cache-status")
 

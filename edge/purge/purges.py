@@ -19,6 +19,7 @@ from edge.object import StoredObject
 from edge.purge import position as positions
 from edge.purge.position import Lost, Position, Standing, State
 from edge.purge.rules import KEEP, Kind, Rule, Rules, group_name
+from edge.purge.tags import EVERY
 from edge.purging import Verdict
 
 APPLIED = 1000
@@ -158,7 +159,10 @@ class Purges:
     def invalidate_groups(self, origin: bytes, groups: Iterable[bytes]) -> None:
         """A response to an unsafe request says that these groups of its origin have changed (RFC 9875 §3): drop them
         here at once, and tell the others without waiting for it."""
-        rules = tuple(Rule(Kind.GROUP, group_name(origin, group)) for group in groups)
+        named = tuple(groups)
+        rules = tuple(Rule(Kind.GROUP, group_name(origin, group)) for group in named)
+        if EVERY in named:  # more than are told apart: all that this origin has
+            rules = (Rule(Kind.PREFIX, origin + b"/"),)
         if rules:
             self.apply(rules)
             if self.to_others is not None:

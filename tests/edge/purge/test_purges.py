@@ -13,6 +13,7 @@ from edge.purge import position_file
 from edge.purge.position import Entry, Look, Lost, Position, Standing, State
 from edge.purge.purges import Kept, Purges
 from edge.purge.rules import Kind, Rule, group_name
+from edge.purge.tags import EVERY
 from edge.purging import Verdict
 
 URL = b"http://h/a"
@@ -149,6 +150,9 @@ def test_groups_that_a_response_invalidates_go_here_at_once_and_come_back_withou
     assert purges.place.sequence == 8
     purges.invalidate_groups(b"http://h", [])
     assert len(sent) == 1
+    purges.invalidate_groups(b"http://h", [EVERY])
+    assert purges.judge(new) is Verdict.GONE, "more names than are told apart mean all of the origin"
+    assert purges.judge(stored(purges.mark() - 1, key=b"http://other/")) is Verdict.KEEP
 
 
 def test_a_parent_reaches_what_its_child_says() -> None:
