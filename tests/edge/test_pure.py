@@ -48,7 +48,7 @@ BEFORE = "Fri, 15 Jan 2027 07:43:20 GMT"  # 1000 s
         ("max-age =9", None, None, 200, (0, Source.MAX_AGE)),
         ("max-age= 9", None, None, 200, (0, Source.MAX_AGE)),
         ("", LATER, None, 200, (100, Source.EXPIRES)),
-        ("", BEFORE, None, 200, (0, Source.EXPIRES)),
+        ("", BEFORE, None, 200, (-1000, Source.EXPIRES)),
         ("", "0", BEFORE, 200, (0, Source.EXPIRES)),
         ("", f"{LATER}, {LATER}", None, 200, (0, Source.EXPIRES)),
         ("", None, BEFORE, 200, (100, Source.HEURISTIC)),
