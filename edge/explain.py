@@ -8,11 +8,14 @@ included.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from cdnlab.node.node import BadRequest
 from cdnlab.wire.errors import Malformed
+from edge.disk.found import Remote
+from edge.disk.shelf import Read
 from edge.object import Variants
 from edge.partial import Partial
 from edge.rehearsal import Question, Rehearsal, Seen
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange
     from edge.cache import Cache
     from edge.object import StoredObject
-    from edge.request import RequestFacts
     from edge.routing import Way
 
 EXAMPLE = 'send such as {"url": "http://127.0.0.1:8080/", "headers": {"Accept-Language": "ko"}}'
@@ -31,20 +33,25 @@ HEADERS = 100
 """Fields that may be asked with; the listener's own limit stands in the topology."""
 
 
-def explain(cache: Cache, asked: Mapping[str, Any]) -> dict[str, Any]:
+async def explain(cache: Cache, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What `cache` would do with {"url", "method", "headers", "place"} now. BadRequest."""
     question = question_of(asked, cache.settings.place)
     rehearsal = Rehearsal(cache)
     x = cast("Exchange", question)
     rehearsal.handle(x)
+    on_disk = rehearsal.seen.on_disk
+    if on_disk is not None and cache.shelf is not None:
+        found, facts, alone = on_disk
+        stored = await cache.shelf.disk.load(found)
+        rehearsal = Rehearsal(cache)
+        rehearsal.lookup(x, facts, alone, Read(_as_taken_in(rehearsal, stored)))
     seen = rehearsal.seen
-    facts = cast("RequestFacts", question.block.derived or rehearsal._facts(x))
-    prefix = facts.peer_prefix if question.trusted else facts.prefix
-    key = seen.reader.key if seen.reader is not None else prefix + question.line.target.canonical
+    key = seen.reader.key if seen.reader is not None else rehearsal.key(x)
     told = {
         "key": key.decode("latin-1"),
         **_variant(cache, key, question),
         "stored": None if seen.nothing else _stored(seen.found, question.started),
+        "on_disk": on_disk is not None,
         **_outcome(seen, question),
         "asks": [_way(way, question.place, key) for way in seen.ways],
     }
@@ -52,6 +59,16 @@ def explain(cache: Cache, asked: Mapping[str, Any]) -> dict[str, Any]:
         seen.fetch.leader.fetch = None
     question.source = None
     return told
+
+
+def _as_taken_in(rehearsal: Rehearsal, stored: StoredObject | None) -> StoredObject | None:
+    """What lies on disk as it would be in memory, where it may come to have forms; memory does not get it."""
+    if stored is None or isinstance(stored, Remote):
+        return stored
+    taken = copy(stored)
+    if rehearsal.coder is not None and taken.forms is None:
+        rehearsal.coder.adopt(taken)
+    return taken
 
 
 def question_of(asked: Mapping[str, Any], place: str) -> Question:
@@ -114,7 +131,7 @@ def _stored(found: StoredObject | None, instant: float) -> dict[str, Any] | None
         "left": round(found.fresh_until - instant, 3),
         "by": str(found.source),
         "targeted": found.control.targeted,
-        "size": len(found.parts) if isinstance(found, Partial) else len(found.body),
+        "size": _size(found),
         "partial": isinstance(found, Partial),
         "purged_softly": found.soft,
         "tags": [tag.decode("latin-1") for tag in found.tags],
@@ -122,6 +139,12 @@ def _stored(found: StoredObject | None, instant: float) -> dict[str, Any] | None
         "codings": sorted(str(coding) for coding in found.forms or ()),
         "head": [line for line in head if line],
     }
+
+
+def _size(found: StoredObject) -> int:
+    if isinstance(found, Partial):
+        return len(found.parts)
+    return found.length if isinstance(found, Remote) else len(found.body)
 
 
 def _outcome(seen: Seen, question: Question) -> dict[str, Any]:

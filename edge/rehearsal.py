@@ -26,6 +26,8 @@ from edge.results import Result, new_tallies
 
 if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange, Source
+    from edge.disk.found import Found, Remote
+    from edge.disk.shelf import Shelf
     from edge.fetch import Fetch
     from edge.object import StoredObject, Variants
     from edge.reader import Reader
@@ -121,6 +123,27 @@ class Flights(Onlooker):
         return None if found is None else Flight(found, self._seen)
 
 
+class Peek:
+    """The disk: what lies there is named, and read by whoever rehearses; nothing is written, nobody waits."""
+
+    def __init__(self, real: Shelf, seen: Seen) -> None:
+        self._real = real
+        self._seen = seen
+        self.disk = Onlooker(real.disk)
+
+    def ask(self, reader: Reader, facts: RequestFacts, alone: bool) -> bool:
+        """Does the disk have something for this request?"""
+        found = self._real.disk.select(reader.key, reader.field)
+        if found is not None:
+            self._seen.on_disk = (found, facts, alone)
+        return found is not None
+
+    def pour(self, reader: Reader, stored: Remote, status: int, head: bytes, *more: object) -> None:
+        """A body that stays on disk: its head says enough."""
+        self._seen.reader, self._seen.result = reader, reader.result
+        reader.x.answer(status, head)
+
+
 class Seen:
     """What a rehearsal came to."""
 
@@ -134,6 +157,7 @@ class Seen:
         self.conditional = False
         self.joins = False
         self.said = ""
+        self.on_disk: tuple[Found, RequestFacts, bool] | None = None
 
     @property
     def nothing(self) -> bool:
@@ -225,6 +249,8 @@ class Rehearsal(Cache):
         self.ring = Ring()
         self.replies = books = Books(real.settings, real.trail, self.tallies, self.ring, self.coder)
         books.seen = self.seen
+        self.shelf = None if real.shelf is None else cast(Any, Peek(real.shelf, self.seen))
+        books.shelf = self.shelf
         self._by_place, self._other = self.tallies.by_place, self.tallies.of("")
         self.storage = cast(Any, Onlooker(real.storage))
         self.flights = cast(Any, Flights(real.flights, self.seen))
@@ -233,6 +259,18 @@ class Rehearsal(Cache):
         self.not_reused = dict(real.not_reused)
         self.not_stored = dict(real.not_stored)
         self.warnings = dict(real.warnings)
+
+    def key(self, x: Exchange) -> bytes:
+        """The primary key of a request."""
+        facts = cast("RequestFacts", x.block.derived or self._facts(x))
+        prefix = facts.peer_prefix if x.trusted else facts.prefix
+        return prefix + facts.target(x.line.target.canonical)
+
+    def discard(self, stored: StoredObject) -> None:
+        """Not done."""
+
+    def _remove(self, key: bytes) -> None:
+        """Not done."""
 
     def _hit(self, x: Exchange, facts: RequestFacts, found: StoredObject, *more: Any) -> None:
         self.seen.found = found

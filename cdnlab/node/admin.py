@@ -195,7 +195,7 @@ class Admin:
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node caches nothing", "ask an edge")
         asked = await _object(request, 'send such as {"url": "http://127.0.0.1:8080/"}')
         try:
-            return _json({**self._who(), **self._node.explain(asked)})
+            return _json({**self._who(), **await self._node.explain(asked)})
         except BadRequest as bad:
             raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
 

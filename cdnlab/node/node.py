@@ -104,7 +104,7 @@ class Node:
         """What POST /purge does with its JSON body, or BadRequest; None answers 501."""
         self.policy: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
         """What POST /policy does with its JSON body, or BadRequest; None answers 501."""
-        self.explain: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+        self.explain: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
         """What POST /explain says to its JSON body, or BadRequest; None answers 501."""
         self.purges: Callable[[str | None], Mapping[str, Any]] | None = None
         """What GET /purges?id=ID says; None answers 501."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -29,11 +30,15 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     return made
 
 
+def said(lab: Lab, question: dict[str, Any]) -> dict[str, Any]:
+    return asyncio.run(explain(lab.cache, question))
+
+
 def asked(lab: Lab, target: str, *fields: str, method: str = "GET") -> dict[str, Any]:
     """What is said, with everything that could show a trace compared before and after."""
     headers = [tuple(field.split(": ", 1)) for field in fields]
     before = traces(lab)
-    told = explain(lab.cache, {"url": HOST + target, "method": method, "headers": headers})
+    told = said(lab, {"url": HOST + target, "method": method, "headers": headers})
     assert traces(lab) == before
     return told
 
@@ -153,7 +158,7 @@ def test_one_who_would_wait_for_another(lab: Lab) -> None:
 
 
 def test_https_is_another_key(lab: Lab) -> None:
-    told = explain(lab.cache, {"url": "https://shop.example/a?b=1#c"})
+    told = said(lab, {"url": "https://shop.example/a?b=1#c"})
     assert told["key"] == "https://shop.example/a?b=1"
 
 
@@ -181,4 +186,4 @@ def test_https_is_another_key(lab: Lab) -> None:
 )
 def test_what_is_no_question(lab: Lab, question: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
-        explain(lab.cache, question)
+        said(lab, question)
