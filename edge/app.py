@@ -36,6 +36,9 @@ from edge.cache import Cache
 from edge.coding.coder import Coder
 from edge.coding.rules import from_spec
 from edge.collapse import Flights
+from edge.disk.opening import attach, directory_of, open_disk
+from edge.disk.opening import status as disk_status
+from edge.disk.storage import DiskStorage
 from edge.explain import explain
 from edge.fetch import Fetch
 from edge.neighbours import Neighbours
@@ -49,6 +52,7 @@ from edge.upkeep import Upkeep, storage_of
 LOOK = 0.05  # seconds between looks whether a drain is over
 TICK = 0.25  # seconds between looks at who has waited too long
 BACKLOG = 1024
+LAST_WRITES = 1.0  # seconds at the end for what waits to be written to disk
 
 
 class Edge:
@@ -58,8 +62,10 @@ class Edge:
         self.node = node
         self.tallies = node.tallies = new_tallies(node.topology.place_codes())
         self.cache: Cache | None = None
-        self.office = Office(node, target=target_rule(key_rules(node.topology.routes)))
+        self._directory = directory_of(node)
+        self.office = Office(node, self._directory, target=target_rule(key_rules(node.topology.routes)))
         """What is done about purges."""
+        self.disk: DiskStorage | None = None
         self.listener: Listener | None = None
         self._forwarders: dict[str, Forwarder] = {}
         self._prober: Prober | None = None
@@ -72,11 +78,14 @@ class Edge:
         """Open what this edge listens on. StartError, PlanError."""
         node, topology = self.node, self.node.topology
         loop = asyncio.get_running_loop()
+        disk = self.disk = open_disk(node, self._directory, self.office.purges)
         sweep = self._sweep = Sweep(loop)
         connector = make_connector(node, loop, sweep)
         self._forwarders = make_forwarders(topology, {topology.edge.pool}, connector, node.secrets.hash_key)
         forwarder = self._forwarders[topology.edge.pool]
         cache = self.cache = self._make_cache(forwarder)
+        if disk is not None:
+            attach(cache, disk, topology.edge.object_max)
         self._meet(Neighbours(node, loop, sweep), forwarder, cache)
         node.explain = lambda asked: explain(cache, asked)
         self._prober = make_prober(node, forwarder.pool)
@@ -188,6 +197,8 @@ class Edge:
             self._sweep.stop()
         if self.cache is not None and self.cache.coder is not None:
             self.cache.coder.stop()
+        if self.disk is not None:
+            await self.disk.close(LAST_WRITES)
 
     def status(self) -> Mapping[str, Any]:
         """Backends, and what is stored."""
@@ -197,6 +208,7 @@ class Edge:
         return {
             "backends": [row for each in self._forwarders.values() for row in backend_rows(each.pool)],
             "storage": Upkeep(cache.storage).status(),
+            "disk": disk_status(cache.shelf),
             "fetches": len(cache.flights),
             "purges": self.office.status(),
         }

@@ -62,6 +62,13 @@ def command(
             help="rfc: cookies prevent nothing. pass: what bears one goes past. strip: taken out both ways."
         ),
     ] = None,
+    disk: Annotated[
+        str | None,
+        typer.Option(
+            help="A directory for what overflows memory or is too large for it, DIR or DIR:SIZE (1GiB). "
+            "Default: memory only.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="The node's name in Via and Cache-Status.")] = "edge",
     state: Annotated[
         Path | None,
@@ -88,6 +95,7 @@ def command(
             query_sort=query_sort,
             query_drop=query_drop or (),
             cookies=cookies,
+            disk=disk,
         )
         if state is not None:
             _share(state, topology)

@@ -11,6 +11,7 @@ from cdnlab.node.metrics import Family, MetricSpec, family
 from edge import parent_stats
 from edge.cache import Cache
 from edge.coding import stats as coding
+from edge.disk import stats as disk
 
 DURATION = MetricSpec(
     "cdnlab_edge_request_duration_seconds",
@@ -72,7 +73,7 @@ FLIGHTS = MetricSpec("cdnlab_edge_fetches", "gauge", (), "Requests to the origin
 
 TABLE = (
     DURATION, REQUESTS, BYTES, FETCHES, FETCHED, NOT_STORED, NOT_REUSED, STALE, BACKGROUND, OBJECTS, STORED,
-    ARRIVING, CAPACITY, EVICTIONS, FLIGHTS, WARNINGS, *coding.TABLE, *parent_stats.TABLE,
+    ARRIVING, CAPACITY, EVICTIONS, FLIGHTS, WARNINGS, *coding.TABLE, *disk.TABLE, *parent_stats.TABLE,
 )  # fmt: skip
 
 _ANSWERS = {100: "1xx", 200: "2xx", 300: "3xx", 304: "304", 400: "4xx", 500: "5xx", 0: "none"}
@@ -96,4 +97,5 @@ def families(cache: Cache) -> Iterator[Family]:
     yield family(EVICTIONS, [((), storage.evictions)])
     yield family(FLIGHTS, [((), len(cache.flights))])
     yield from coding.families(cache.coder)
+    yield from disk.families(cache.shelf)
     yield from parent_stats.families(cache.parents)

@@ -203,7 +203,9 @@ def _timing(topology: Topology) -> Iterator[PlanError]:
         yield PlanError(
             f"renewing every {renew:g} s is too late for a lease of {lease:g} s", "failover.renew", remedy
         )
-    if topology.edge.object_max > topology.edge.memory:
+    if topology.edge.object_max > max(topology.edge.memory, topology.edge.disk.size // 8):
         yield PlanError(
-            "an object may be larger than the memory", "edge.object_max", "make it at most edge.memory"
+            "an object may be larger than the memory",
+            "edge.object_max",
+            "make it at most edge.memory, or an eighth of edge.disk.size if that is more",
         )

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from cdnlab.plan.compression import CompressionSpec
+from cdnlab.plan.disk import DiskSpec
 from cdnlab.plan.section import KIB, MIB, Section, setting
 from cdnlab.plan.units import (
     Address,
@@ -331,11 +332,15 @@ class EdgeSpec(Section):
     memory: Size = setting(
         "256MiB", "What one edge may store in memory; 0 stores nothing.", "bytes", ge=0, validate_default=True
     )
+    disk: DiskSpec = Field(
+        default_factory=DiskSpec, description="What they store on disk, beside what they store in memory."
+    )
     object_max: Size = Field(
-        default_factory=lambda data: data["memory"] // 8,
-        description="A larger response is passed on and not stored. HAProxy: a 256th of the memory.",
+        default_factory=lambda data: max(data["memory"], data["disk"].size) // 8,
+        description="A larger response is passed on and not stored, one above an eighth of the memory on disk only. "
+        "HAProxy: a 256th of the memory.",
         ge=0,
-        json_schema_extra={"unit": "bytes", "default_text": "memory / 8"},
+        json_schema_extra={"unit": "bytes", "default_text": "memory / 8, or disk.size / 8 if that is more"},
     )
     policy: PolicyName = setting(
         "lru",

@@ -8,11 +8,15 @@ above the port they listen on, unless told otherwise.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from cdnlab.plan.origins import parse_origin, parse_origins, split_address
 from cdnlab.plan.topology import Topology
+
+DISK_SIZE = "1GiB"
+"""Of a single edge's disk, where only its directory is said."""
 
 
 def single_edge(
@@ -28,16 +32,20 @@ def single_edge(
     query_sort: bool = False,
     query_drop: Sequence[str] = (),
     cookies: str | None = None,
+    disk: str | None = None,
 ) -> Topology:
     """One edge at `listen` (host:port) before `origins` (URLs).
 
     origin_place: the code of the place the origins stand at, felt as distance; None or "none" is no distance.
+    disk: a directory, or directory:size; None stores nothing on disk.
     query_sort, query_drop, cookies: the rule of the one route that there is.
     admin: host:port, "off", or None for the default. PlanError for whatever doesn't parse.
     """
     backends = [backend.model_dump(exclude_unset=True) for backend in parse_origins(origins, origin_place)]
     pool = {"backends": backends, "origin_host": origin_host, "forwarded_proto": forwarded_proto}
-    edge = {"memory": memory} if memory is not None else {}
+    edge: dict[str, Any] = {"memory": memory} if memory is not None else {}
+    if disk is not None:
+        edge["disk"] = _disk(disk)
     route: dict[str, Any] = {"pool": "origins"}
     if query_sort or query_drop:
         route["query"] = {"sort": query_sort, "drop": list(query_drop)}
@@ -75,6 +83,14 @@ def single_lb(
             "routes": [{"pool": "servers"}],
         }
     )
+
+
+def _disk(said: str) -> dict[str, Any]:
+    """DIR or DIR:SIZE; what follows the last colon is a size if it begins with a digit and is no part of a path."""
+    directory, colon, size = said.rpartition(":")
+    if not (colon and size[:1].isdigit() and "/" not in size):
+        directory, size = said, DISK_SIZE
+    return {"directory": os.path.abspath(os.path.expanduser(directory)), "size": size}
 
 
 def _server(backend: str, number: int) -> dict[str, Any]:

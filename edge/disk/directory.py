@@ -34,11 +34,12 @@ class Directory:
     """An opened directory. `secret` keys its digests; up to segment `doubtful` what lies there may have been overtaken
     by something that a power loss took."""
 
-    __slots__ = ("_boot", "_lock", "doubtful", "fresh", "path", "secret")
+    __slots__ = ("_boot", "_guests", "_lock", "doubtful", "fresh", "path", "secret")
 
-    def __init__(self, path: Path) -> None:
-        """Make it if need be, and take it. DirectoryError."""
+    def __init__(self, path: Path, guests: frozenset[str] = frozenset()) -> None:
+        """Make it if need be, and take it. `guests` are names of files that others keep here. DirectoryError."""
         self.path = path
+        self._guests = guests
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_ours()
@@ -140,7 +141,7 @@ class Directory:
 
     def foreign(self) -> list[str]:
         """Names of what is not ours."""
-        ours = {LOCK, STORAGE, SESSION, f"{STORAGE}.new", f"{SESSION}.new"}
+        ours = {LOCK, STORAGE, SESSION, f"{STORAGE}.new", f"{SESSION}.new", *self._guests}
         return sorted(
             name for name in os.listdir(self.path) if name not in ours and segment_number(name) is None
         )

@@ -204,7 +204,7 @@ class DiskStorage:
     def _object(self, found: Found, head: Head, body: bytes, place: int) -> StoredObject:
         whole = head.frame.kind is Kind.OBJECT
         kind = StoredObject if whole else Remote
-        mark = self.marks.unpack(head.mark)
+        mark = self.marks.unpack(head.mark) if head.mark else None
         doubtful = segment_of(place) <= self.directory.doubtful
         stored = object_of(kind, head, body, mark, self.wall_offset, wall(), doubtful=doubtful)
         if isinstance(stored, Remote):

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from cdnlab.plan.bounds import Limits, UpstreamSpec
 from cdnlab.plan.compression import CompressionSpec
+from cdnlab.plan.disk import DiskSpec
 from cdnlab.plan.document import document
 from cdnlab.plan.load import DEFAULT
 from cdnlab.plan.settings import (
@@ -33,7 +34,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "topology.md"
 
 SECTIONS: list[type[BaseModel]] = [
     Topology, Clients, Ports, Vip, Distance, PlaceSpec, NodeSpec, PoolSpec, BackendSpec, HealthSpec, RouteSpec,
-    EdgeSpec, CompressionSpec, Limits, UpstreamSpec, StoreSpec, FailoverSpec, LogSpec,
+    EdgeSpec, CompressionSpec, DiskSpec, Limits, UpstreamSpec, StoreSpec, FailoverSpec, LogSpec,
 ]  # fmt: skip
 
 
