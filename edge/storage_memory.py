@@ -157,7 +157,9 @@ class MemoryStorage:
         if isinstance(record, Variants) and len(record.objects) >= self._variants_max:
             self.evictions += 1
             self.discard(next(iter(record.objects.values())))
-        size = stored.size + (VARIANTS_COST if variant is not None and record is None else 0)
+        size = stored.size + (
+            VARIANTS_COST if variant is not None else 0
+        )  # its record may go with the last sibling
         if not self._policy.admits(stored, self.used + self.reserved + size - self.capacity):
             return False
         if not self._make_room(size):
@@ -257,6 +259,7 @@ class MemoryStorage:
         """Let objects go until there is room for `size` bytes; False if there is not, or not yet."""
         if self.used + self.reserved + size <= self.capacity:
             return True
+        self.flush()
         self._policy.patience = PATIENCE
         for _ in range(EVICTIONS):
             victim = self._policy.victim()

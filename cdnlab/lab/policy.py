@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cdnlab.lab.ask import ask, no_lab
+from cdnlab.lab.ask import no_lab
 from cdnlab.lab.client import run, topology_of
-from cdnlab.lab.errors import FAILED, LabError, unknown_node
+from cdnlab.lab.errors import FAILED, unknown_node
 from cdnlab.lab.state import StateDirectory
 from cdnlab.lab.tell import NoAnswer, admin_token, tell
 
@@ -46,40 +46,25 @@ def command(
         for one in node or ():
             if one not in edges:
                 raise unknown_node(one, edges)
+        token = admin_token(where)
         asked = list(dict.fromkeys(node or edges))
-        rows = _shown(where, asked)
-        if name is not None:
-            token = admin_token(where)
-            rows = [_changed(each, topology.admin_address(each), name, token) for each in asked]
+        rows = [_row(each, topology.admin_address(each), name, token) for each in asked]
         print(json.dumps({"edges": rows}, ensure_ascii=False) if as_json else _as_text(rows))
         return FAILED if any(row["why"] for row in rows) else 0
 
     run(state, work)
 
 
-def _shown(where: StateDirectory, names: list[str]) -> list[Json]:
-    """What each edge's status says. Where no lab answers, an edge by itself may."""
-    try:
-        nodes = {each.get("node") or each.get("name"): each for each in ask(where, "/status")["nodes"]}
-    except LabError:
-        nodes = {}
-    return [_row(name, nodes.get(name, {}).get("storage")) for name in names]
-
-
-def _row(name: str, storage: Json | None) -> Json:
-    if not storage:
-        return {"node": name, "policy": None, "changing": None, "before": None, "why": "it does not say"}
-    changing = bool(storage.get("changing"))
-    return {"node": name, "policy": storage.get("policy"), "changing": changing, "before": None, "why": ""}
-
-
-def _changed(node: str, address: tuple[str, int] | None, name: str, token: str) -> Json:
+def _row(node: str, address: tuple[str, int] | None, name: str | None, token: str) -> Json:
+    """What one edge says: {"node", "policy", "changing": hands objects over, "before", "why": it does not say}."""
     row: Json = {"node": node, "policy": None, "changing": None, "before": None, "why": ""}
     try:
-        answer = tell(node, address, "/policy", {"policy": name}, token)
+        if name is not None:
+            row["before"] = tell(node, address, "/policy", {"policy": name}, token)["before"]
+        storage = tell(node, address, "/status", None, token)["storage"]
     except NoAnswer as error:
         return {**row, "why": str(error)}
-    return {**row, "policy": answer["policy"], "before": answer["before"]}
+    return {**row, "policy": storage["policy"], "changing": storage["changing"]}
 
 
 def _as_text(rows: list[Json]) -> str:
@@ -89,7 +74,8 @@ def _as_text(rows: list[Json]) -> str:
 
 def _words(row: Json) -> str:
     if row["why"]:
-        return f"unknown: {row['why']}" if row["before"] is None and row["policy"] is None else row["why"]
+        return f"not reached: {row['why']}"
+    words = str(row["policy"])
     if row["before"] is not None and row["before"] != row["policy"]:
-        return f"{row['policy']}, after {row['before']}"
-    return f"{row['policy']}, objects are still being handed over" if row["changing"] else str(row["policy"])
+        words += f", after {row['before']}"
+    return f"{words}; objects are still being handed over" if row["changing"] else words

@@ -52,7 +52,8 @@ def command(
             _watch(where, as_json, look)
         elif as_json:
             answer = ask(where, "/status")
-            print(json.dumps(of_status(answer) if policies else answer, indent=2, ensure_ascii=False))
+            shown = of_status(answer) if policies else answer
+            print(json.dumps(shown, indent=2, ensure_ascii=False))
         else:
             console = tables.console()
             console.print(look(ask(where, "/status"), time.time(), console.width))
@@ -70,10 +71,8 @@ def _watch(
     if as_json:
         while True:
             answer = ask(where, "/status")
-            print(
-                json.dumps(of_status(answer) if render is _policies else answer, ensure_ascii=False),
-                flush=True,
-            )
+            seen = of_status(answer) if render is _policies else answer
+            print(json.dumps(seen, ensure_ascii=False), flush=True)
             time.sleep(PERIOD)
     console = tables.console()
     shown: RenderableType = render(ask(where, "/status"), time.time(), console.width)

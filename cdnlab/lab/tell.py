@@ -1,4 +1,4 @@
-"""Asks one node's admin API for something that changes it.
+"""Asks one node's admin API, also for something that changes it.
 
 It must not know what is asked. The standard library's client, as for all short commands: it is there at once.
 """
@@ -36,14 +36,18 @@ def admin_token(where: StateDirectory) -> str:
         raise no_lab(where) from None
 
 
-def tell(node: str, address: tuple[str, int] | None, path: str, body: Json, token: str) -> Json:
-    """POST `body` to `path` of the node's admin API; its answer. NoAnswer; LabError for what it refuses."""
+def tell(node: str, address: tuple[str, int] | None, path: str, body: Json | None, token: str) -> Json:
+    """POST `body` to `path` of the node's admin API, or GET it without one; the answer. NoAnswer; LabError for what it
+    refuses."""
     if address is None:
         raise NoAnswer("its admin API is off")
     connection = http.client.HTTPConnection(*address, timeout=ANSWER)
     headers = {"Host": node, "Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
-        connection.request("POST", path, json.dumps(body), headers)
+        if body is None:
+            connection.request("GET", path, headers=headers)
+        else:
+            connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
         text = response.read(LARGEST)
     except TimeoutError:

@@ -184,7 +184,7 @@ def test_other_names_replace_the_old_variants_and_no_names_all_of_them() -> None
 
 def test_evicting_a_variant_leaves_its_siblings() -> None:
     one, two = make(b"k", 400, b"1"), make(b"k", 400, b"2")
-    capacity = 2 * one.size + 500
+    capacity = 2 * one.size + 2 * VARIANTS_COST
     storage = MemoryStorage(capacity, Lru(capacity))
     storage.put(one, (b"accept",))
     storage.put(two, (b"accept",))
@@ -255,6 +255,9 @@ def test_hits_count_before_anything_has_to_go() -> None:
     assert set(storage) == {first, *(each for each in storage if each.key in (b"3", b"4"))}
     assert storage.hits == 2
     assert storage.stores == 5
+    hit(storage, first)
+    assert storage.reserve(size)
+    assert storage.find(first.key) is first, "for a body that arrives, too"
 
 
 def test_a_flush_passes_on_so_many_in_their_order_and_keeps_the_list_itself() -> None:
