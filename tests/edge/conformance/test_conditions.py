@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import Site, answer, unmodified
+from tests.edge.conformance.site import GONE, Site, answer, unmodified
 
 HOUR = "Cache-Control: max-age=3600"
 STALE = ("Cache-Control: max-age=10", "Age: 20")
@@ -150,19 +150,28 @@ def test_a_tag_goes_before_a_date(site: Site, tag: str, since: str, status: int)
 
 
 @shows("9110/15.4.5-1", "9110/15.4.5-2", "9111/4-5")
-def test_a_304_from_the_store_bears_what_it_must(site: Site) -> None:
+@pytest.mark.parametrize("way", ["stored", "validated", "fetched", "stale"])
+def test_a_304_bears_what_it_must_whichever_way_it_came_about(site: Site, way: str) -> None:
     must = ('ETag: "abc"', "Content-Location: /x", "Vary: Foo", "Expires: Thu, 18 Aug 2050 02:01:18 GMT")
     others = ("Content-Type: text/plain", "Content-Encoding: x", "Content-Language: ko")
-    page = site.holding(HOUR, *must, *others, "Age: 10")
-    again = page.get('If-None-Match: "abc"').hit()
+    control = "Cache-Control: max-age=3600, stale-if-error=600"
+    stale = "Age: 3700" if way in ("validated", "stale") else "Age: 10"
+    whole = answer(control, *must, *others, stale)
+    page = site.page()
+    if way != "fetched":
+        page.get(answer=whole)
+    says = {"stored": None, "validated": unmodified('ETag: "abc"'), "fetched": whole, "stale": GONE}[way]
+    again = page.get('If-None-Match: "abc"', answer=says)
+    assert bool(again.asked) == (way != "stored")
     assert again.status == 304
-    for line in (HOUR, *must):
+    for line in (control, *must):
         name, _, value = line.partition(": ")
         assert again.all(name) == [value]
     assert len(again.all("date")) == 1
-    assert again.age >= 10
     assert not {"content-type", "content-encoding", "content-language"} & {name for name, _ in again.fields}
-    assert again["content-length"] in ("", str(len(page.last)))
+    assert again["content-length"] in ("", str(len(whole.body)))
+    if way in ("stored", "stale"):
+        assert again.age >= 10
 
 
 @pytest.mark.parametrize("status", [404, 410, 301, 500])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import Site, answer, unmodified
+from tests.edge.conformance.site import Answer, Asked, Site, answer, unmodified, whole_or_part
 
 HOUR = "Cache-Control: max-age=3600"
 TAG = 'ETag: "1"'
@@ -236,3 +236,92 @@ def test_no_transform_leaves_the_content_alone(site: Site, ask: str, say: str) -
         assert reply["etag"] == '"1"'
     if ask:
         assert page.asked[0]["cache-control"] == ask
+
+
+# -- no-store and Authorization reach into every way of storing --------------------------------------------------------
+
+STALE = ("Cache-Control: public, max-age=10", "Age: 20")
+WHO = "Authorization: Basic a"
+
+
+@shows("9111/5.2.1.5-1")
+def test_no_store_keeps_the_fields_of_a_304_out(site: Site) -> None:
+    def says(asked: Asked) -> Answer:
+        return (unmodified if asked.conditional else answer)(TAG, HOUR, "X-Mark: new")
+
+    page = site.holding(*STALE, TAG, "X-Mark: old")
+    assert page.get("Cache-Control: no-store", answer=says).status == 200
+    later = page.get(answer=answer(HOUR, TAG, "X-Mark: later"))
+    assert later.asked
+    assert later["x-mark"] == "later"
+
+
+@shows("9111/5.2.1.5-1")
+def test_no_store_keeps_the_fields_of_a_head_out(site: Site) -> None:
+    page = site.holding(*STALE, TAG, body=b"0123456789")
+    page.head("Cache-Control: no-store", answer=answer(HOUR, TAG, body=b"0123456789"))
+    page.get(answer=answer(HOUR)).fetched()
+
+
+@shows("9111/5.2.1.5-1")
+def test_no_store_keeps_parts_and_posts_out(site: Site) -> None:
+    page = site.page()
+    page.get("Range: bytes=0-4", "Cache-Control: no-store", answer=whole_or_part(b"0123456789", HOUR, TAG))
+    assert page.get("Range: bytes=0-4", answer=whole_or_part(b"abcdefghij", HOUR, TAG)).body == b"abcde"
+    page = site.page()
+    own = f"Content-Location: {page.target}"
+    page.ask("POST", "Cache-Control: no-store", answer=answer(HOUR, own), body=b"x")
+    page.get(answer=answer(HOUR)).fetched()
+
+
+@shows("9111/3.5-1", "9111/3-6")
+def test_a_304_to_one_user_may_take_the_permission_to_share_away(site: Site) -> None:
+    page = site.holding(*STALE, TAG)
+    page.get(WHO, answer=unmodified(TAG, HOUR)).validated()
+    page.get(answer=answer(HOUR)).fetched()
+
+
+@shows("9111/3.5-1", "9111/3-6")
+def test_a_304_to_one_user_may_leave_it(site: Site) -> None:
+    page = site.holding(*STALE, TAG)
+    page.get(WHO, answer=unmodified(TAG, "Cache-Control: public, max-age=3600")).validated()
+    page.get().hit()
+
+
+@shows("9111/3.5-1", "9111/3-6")
+def test_parts_and_posts_of_one_user_are_not_shared(site: Site) -> None:
+    page = site.page()
+    page.get("Range: bytes=0-4", WHO, answer=whole_or_part(b"0123456789", HOUR, TAG))
+    assert page.get("Range: bytes=0-4", answer=whole_or_part(b"abcdefghij", HOUR, TAG)).body == b"abcde"
+    page = site.page()
+    page.ask("POST", WHO, answer=answer(HOUR, f"Content-Location: {page.target}"), body=b"x")
+    page.get(answer=answer(HOUR)).fetched()
+
+
+@shows("9111/3.5-1", "5861/3-2")
+def test_what_is_validated_behind_for_one_user_is_not_shared(site: Site) -> None:
+    page = site.holding(
+        "Cache-Control: public, max-age=10, stale-while-revalidate=60", "Age: 20", TAG, body=b"old"
+    )
+    mine = answer(HOUR, 'ETag: "2"', body=b"mine")
+    assert page.get(WHO, answer=mine).body == b"old"
+    page.until_asked(2)
+    theirs = answer("Cache-Control: public, max-age=3600", 'ETag: "3"', body=b"theirs")
+    for _ in range(5):
+        assert page.get(answer=theirs).body in (b"old", b"theirs")
+
+
+@shows("9111/3-4", "9111/4.3.5-1")
+@pytest.mark.parametrize("control", ["no-store", "private", "no-cache", "max-age=0"])
+def test_a_head_may_take_the_permission_to_reuse_away(site: Site, control: str) -> None:
+    page = site.holding(HOUR, TAG, body=b"0123456789")
+    page.head("Cache-Control: no-cache", answer=answer(f"Cache-Control: {control}", TAG, body=b"0123456789"))
+    page.get(answer=answer(HOUR)).fetched()
+
+
+@shows("9111/4.3.5-1", "9111/4.1-1")
+def test_a_head_for_one_variant_leaves_the_other(site: Site) -> None:
+    page = site.page()
+    page.get("Foo: 1", answer=answer(*STALE, TAG, "Vary: Foo", body=b"0123456789"))
+    page.head("Foo: 2", answer=answer(HOUR, TAG, "Vary: Foo", body=b"0123456789"))
+    page.get("Foo: 1", answer=answer(HOUR, "Vary: Foo")).fetched()
