@@ -8,7 +8,7 @@ waits for it: an object that no slice has reached yet is judged when it is used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from cdnlab.net.clock import now
@@ -32,7 +32,7 @@ _GONE = Verdict.GONE
 class Stored(Protocol):
     """A storage, as a pass sees it."""
 
-    def sweep(self, cursor: int, count: int) -> tuple[Sequence[StoredObject], int]:
+    def sweep(self, cursor: int, count: int) -> tuple[list[StoredObject], int]:
         """About `count` objects from a cursor on, and the next cursor: 0 begins, and 0 is the end. What was stored
         before the pass began, and still is, comes at least once."""
 
@@ -70,17 +70,24 @@ class Sweep:
 
     async def once(self) -> None:
         """One pass."""
-        number, judge, cursor = self._purges.rules.number, self._purges.judge, 0
+        number, cursor = self._purges.rules.number, 0
         until = now() + SLICE
         while True:
             found, cursor = self._storage.sweep(cursor, BATCH)
-            for stored in found:
-                if judge(stored) is _GONE:
-                    self._discard(stored)
+            while found:
+                self._look_at(found)
+                if now() >= until:
+                    await asyncio.sleep(PAUSE)
+                    until = now() + SLICE
             if not cursor:
                 break
-            if now() >= until:
-                await asyncio.sleep(PAUSE)
-                until = now() + SLICE
         self.passes += 1
         self._purges.swept(number)
+
+    def _look_at(self, found: list[StoredObject]) -> None:
+        """Take some off the list. They may be gone by now, or have a successor, which does no harm."""
+        judge = self._purges.judge
+        for stored in found[-BATCH:]:
+            if judge(stored) is _GONE:
+                self._discard(stored)
+        del found[-BATCH:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,13 @@ from cdnlab.plan.topology import Topology
 from edge.app import Edge
 from edge.decision import NotReused
 from edge.eviction.lru import Lru
-from edge.purge import stats
+from edge.purge import position_file, stats
+from edge.purge.office import Office
 from edge.purge.position import Standing
 from edge.purge.purges import Purges
 from edge.purge.rules import Kind, Rule
 from edge.purge.sweep import Sweep
+from edge.purging import Verdict
 from edge.storable import NotStored
 from edge.storage_memory import MemoryStorage
 from tests.edge.origin import Origin, Talk
@@ -458,6 +461,66 @@ async def test_a_purge_of_a_hundred_thousand_objects_holds_nobody_up(monkeypatch
     assert storage.find(b"http://h/kept") is last
     assert purges.judge(last).name == "KEEP"
     await tasks.cancel_all()
+
+
+# -- what is kept on disk ---------------------------------------------------------------------------------------------
+
+
+async def test_a_purge_that_no_stream_carries_is_on_disk_before_it_is_acknowledged(
+    start: Starter, tmp_path: Path
+) -> None:
+    edge = await start()
+    first = Office(edge.app.node, tmp_path)
+    assert edge.app.cache is not None
+    await first.start(edge.app.cache)
+    packed = first.purges.pack(stored(first.purges.mark()))
+    answer = await edge.app.node.purge({"url": "http://h/a"})  # type: ignore[misc]
+    assert answer["reach"] == "edge"
+    kept = position_file.read(tmp_path)
+    assert kept is not None
+    assert (kept.local, kept.rules) == (1, (Rule(Kind.URL, b"http://h/a"),))
+    second = Office(edge.app.node, tmp_path)
+    assert second.purges.judge(stored(second.purges.unpack(packed))) is Verdict.GONE
+    spared = stored(second.purges.unpack(packed), key=b"http://h/b")
+    assert second.purges.judge(spared) is Verdict.KEEP
+
+
+async def test_a_restart_reads_again_what_came_meanwhile(
+    start: Starter, site: Site, valkey: Valkey, tmp_path: Path
+) -> None:
+    valkey.start()
+    await valkey.answering()
+    edge, other = await start(valkey.url), await start(valkey.url)
+    assert edge.app.cache is not None
+    first = Office(edge.app.node, tmp_path)
+    await first.start(edge.app.cache)
+    packed = first.purges.pack(stored(first.purges.mark()))
+    place = first.purges.place
+    await tasks.cancel_all()  # the process has ended
+    await other.app.node.purge({"url": "http://h/a"})  # type: ignore[misc]
+    second = Office(edge.app.node, tmp_path)
+    assert second.purges.place == place
+    assert second.purges.behind(0.0)
+    await second.start(edge.app.cache)
+    assert second.purges.judge(stored(second.purges.unpack(packed))) is Verdict.GONE
+    await tasks.cancel_all()
+    await other.app.node.store.call("FLUSHALL")  # type: ignore[union-attr]
+    third = Office(edge.app.node, tmp_path)
+    await third.start(edge.app.cache)
+    spared = stored(third.purges.unpack(packed), key=b"http://h/b")
+    assert third.purges.judge(spared) is Verdict.SOFT, "another generation: nobody knows"
+
+
+async def test_a_directory_that_cannot_be_written_harms_nothing(
+    start: Starter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edge = await start()
+    office = Office(edge.app.node, tmp_path / "absent")
+    assert edge.app.cache is not None
+    await office.start(edge.app.cache)
+    answer = await edge.app.node.purge({"all": True})  # type: ignore[misc]
+    assert answer["reach"] == "edge"
+    assert "purges.json" in caplog.text
 
 
 # -- what is documented ----------------------------------------------------------------------------------------------
