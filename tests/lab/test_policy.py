@@ -10,7 +10,7 @@ import pytest
 
 from cdnlab.lab import policy, status
 from tests.support.commands import Typed
-from tests.support.labs import RunningLab, lab
+from tests.support.labs import RunningLab, lab, until
 
 TOPOLOGY = """
 name: policies
@@ -60,7 +60,9 @@ def test_policies_are_shown_changed_and_counted(running: RunningLab, monkeypatch
     assert changed.exit_code == 0, changed.output
     (row,) = json.loads(changed.output)["edges"]
     assert (row["node"], row["policy"], row["before"], row["why"]) == ("edge-icn", "sieve", "s3fifo", "")
-    assert tell().output.splitlines() == ["edge-icn  sieve", "edge-fra  s3fifo"]
+    until(
+        lambda: tell().output.splitlines() == ["edge-icn  sieve", "edge-fra  s3fifo"], "the end of the change"
+    )
     with urlopen(f"http://127.82.1.10:{running.base}/behave?cc=max-age=60", timeout=20) as answer:
         assert "; hit" in answer.headers["Cache-Status"], "what was stored stays"
 
