@@ -47,7 +47,6 @@ class NotStored(StrEnum):
     CUT_SHORT = "cut-short"
     INVALIDATED = "invalidated"
     PURGED = "purged"
-    KNOWN = "known"
     ELSEWHERE = "elsewhere"
 
     @property
@@ -83,7 +82,6 @@ _SENTENCES = {
     NotStored.CUT_SHORT: "the body ended before it was complete",
     NotStored.INVALIDATED: "the target was changed by an unsafe request while this was fetched",
     NotStored.PURGED: "it was purged while it was fetched",
-    NotStored.KNOWN: "a response under this key was found not to be reusable a moment ago",
     NotStored.ELSEWHERE: "another edge of this place keeps it",
 }  # fmt: skip
 
