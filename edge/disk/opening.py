@@ -37,7 +37,7 @@ def open_disk(node: Node, path: Path | None, marks: Marks) -> DiskStorage | None
     if path is None:
         raise StartError("edge.disk.size is set, and nothing says where: set edge.disk.directory, too")
     try:
-        directory = Directory(path, frozenset({position_file.NAME}))
+        directory = Directory(path, position_file.FILES)
     except DirectoryError as error:
         raise StartError(str(error)) from None
     return DiskStorage(

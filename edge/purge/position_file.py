@@ -20,6 +20,9 @@ from edge.purge.purges import Kept
 from edge.purge.rules import Kind, Rule
 
 NAME = "purges.json"
+_NEW = f"{NAME}.new"
+FILES = frozenset({NAME, _NEW})
+"""What may lie in the directory because of this."""
 
 
 def read(directory: Path) -> Kept | None:
@@ -43,7 +46,7 @@ def read(directory: Path) -> Kept | None:
 def write(directory: Path, kept: Kept) -> None:
     """Replace the file as a whole, and return when it is on the disk. OSError."""
     path = directory / NAME
-    new = path.with_name(f".{NAME}.new")
+    new = path.with_name(_NEW)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(json.dumps(_plain(kept)).encode())
         file.flush()
