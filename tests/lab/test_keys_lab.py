@@ -110,7 +110,7 @@ def test_a_warning_stands_in_get_log_and_metric(running: RunningLab) -> None:
     assert warnings(running) == {reason: count + 1 for reason, count in before.items()}
     assert set(before) == {"stored-set-cookie", "stored-for-cookie"}
     rows = [json.loads(line) for line in running.cdnlab("log", "edge-icn", "--json").stdout.splitlines()]
-    assert rows[-1]["reason"] == "stored-set-cookie"
+    assert rows[-1]["reason"].endswith("stored-set-cookie")
     assert "stored-set-cookie" in running.cdnlab("log", "edge-icn", "-v").stdout
     assert "warning: stored-set-cookie" in running.cdnlab("get", path).stdout.replace("\n", " ")
 
