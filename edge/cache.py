@@ -458,7 +458,8 @@ class Cache:
         scheme = facts.forwarded_proto if reader.trusted else reader.scheme
         # a client's conditions are for whoever has the response: where we don't store it, that is not us
         keep_conditions = keep_conditions or not (way.store or extra)
-        lines = outgoing.kept if keep_conditions else outgoing.plain if facts.one_range else outgoing.whole
+        ranged = facts.one_range and not (reader.absent and extra)  # a whole is validated as a whole
+        lines = outgoing.kept if keep_conditions else outgoing.plain if ranged else outgoing.whole
         head = request_head(
             reader.block,
             line,
