@@ -55,6 +55,11 @@ class Flights(Generic[F]):
         if flight.collapse_key is not None:
             self._leading[flight.collapse_key] = flight
 
+    def reopen(self, flight: F) -> None:
+        """It may be joined after all, if nobody else leads meanwhile."""
+        if flight.collapse_key is not None:
+            self._leading.setdefault(flight.collapse_key, flight)
+
     def close(self, flight: F) -> None:
         """Nobody may join it any more."""
         if flight.collapse_key is not None and self._leading.get(flight.collapse_key) is flight:

@@ -155,6 +155,7 @@ class Fetch:
         self._forward = None
         if self.reason is NotStored.ELSEWHERE and not self.only_if_cached:
             self.reason = None
+            self.cache.flights.reopen(self)
         self._asked.asked_at = now()  # RFC 9111 §4.2.3: the time of the request that is answered
         upload, failure.upload = failure.upload, None
         self._set_out(upload)
@@ -318,9 +319,10 @@ class Fetch:
             return None if self._reserve(size) else NotStored.NO_ROOM
         if facts is None or shelf is None or self._object_max(facts) <= self.cache.settings.object_max:
             return NotStored.TOO_LARGE
-        incoming = self._incoming = shelf.begin(self.key, self._variant)
-        if incoming is None:
-            return NotStored.ARRIVING
+        incoming = shelf.begin(self.key, self._variant)
+        if isinstance(incoming, NotStored):
+            return incoming
+        self._incoming = incoming
         incoming.on_room = self.pace
         for piece in self._stream.let_go():
             incoming.add(piece)

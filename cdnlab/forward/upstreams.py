@@ -161,7 +161,7 @@ def make_prober(
         source_address=own_address(node),
         host=spec.origin_host,
         on_transition=changed,
-        without=node.name,
+        without=node.name if like is not None else "",
     )
 
 

@@ -541,3 +541,50 @@ async def test_an_interrupted_body_of_the_shield_is_not_begun_anew() -> None:
             assert net.stored("icn-1") == 0
     finally:
         await shield.stop()
+
+
+async def test_those_who_come_while_an_owner_is_found_gone_share_the_fetch_that_goes_on() -> None:
+    """Until the checks say so, each request would go to the origin by itself."""
+    gate = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await gate.wait()
+        await body(talk)
+
+    slow = {"edges": {"tier": "edge", "health": {"kind": "alive", "interval": 60, "timeout": 10, "fall": 3}}}
+    async with network(PAIR, script, pools=slow) as net:
+        target = net.owned_by("icn-2", seen_from="icn-1")
+        await net.stop("icn-2")
+        first = asyncio.ensure_future(net.ask("icn-1", target))
+        await until(lambda: net.origin.talks, "the first")
+        others = [asyncio.ensure_future(net.ask("icn-1", target)) for _ in range(10)]
+        flights = net.apps["icn-1"].cache.flights  # type: ignore[union-attr]
+        await until(lambda: sum(len(each.waiters) for each in flights.under_way()) == 10, "the others")
+        gate.set()
+        assert {each.body for each in await asyncio.gather(first, *others)} == {target.encode()}
+        assert asked(net) == [target]
+
+
+async def test_an_edge_may_choose_its_origin_by_key() -> None:
+    async def script(talk: Talk) -> None:
+        await talk.answer(200, "Cache-Control: no-store", body=talk.target.encode())
+
+    second = Origin(script)
+    url = await second.start()
+    try:
+        async with network({"icn-1": "icn"}, script, start=False) as net:
+            data = net.topology.model_dump(mode="json", exclude_unset=True)
+            backends = data["pools"]["origins"]["backends"]
+            backends.append({**backends[0], "name": "origin-2", "port": int(url.rpartition(":")[2])})
+            data["pools"]["origins"]["algorithm"] = "bounded_load"
+            net.topology = type(net.topology).build(data)
+            await net.start("icn-1")
+            for _ in range(3):
+                for number in range(12):
+                    await net.ask("icn-1", f"/{number}")
+            one, other = ({talk.target for talk in each.talks} for each in (net.origin, second))
+            assert one
+            assert other
+            assert not one & other
+    finally:
+        await second.stop()
