@@ -139,7 +139,7 @@ class Edge:
         )
         storage = storage_of(spec.memory, spec.policy, spec.variants_max, spec.shadows)
         flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)
-        rules = from_spec(spec.compression)
+        rules = from_spec(spec.compression, spec.memory)
         coder = None
         if rules is not None:
             edges = frozenset(name.encode() for name in topology.tier("edge"))

@@ -179,10 +179,18 @@ class Coder:
     # -- which one is sent --------------------------------------------------------------------------------------------
 
     def pick(self, stored: StoredObject, codings: tuple[bytes, ...], instant: float) -> StoredObject:
-        """What a client that likes `codings`, the best first, is sent now of an object that may be coded: a form with
-        a head that is true at `instant`, or the object. Only of a fresh object."""
-        form = self.select(stored, codings)
-        if form is not stored and instant >= form.head_until:
+        """What a client that likes `codings`, the best first and at least one, is sent now of an object that may be
+        coded: a form with a head that is true at `instant`, or the object. Only of a fresh object. On the path of a
+        hit: the usual case is written out."""
+        forms = stored.forms
+        form = forms.get(codings[0]) if forms is not None else None
+        if form is None:
+            form = self.select(stored, codings)
+            if form is stored:
+                return stored
+        else:
+            self.tallies[codings[0]].answers += 1
+        if instant >= form.head_until:
             aged_with(form, stored).renew_head(instant, self._member, stored.head_until)
         return form
 

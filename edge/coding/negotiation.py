@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cdnlab.forward.client import SIBLING_FIELD
 from cdnlab.wire import via
@@ -26,6 +27,7 @@ BARE = b"bare"
 """No coding at all, nor a word about one: what an edge gets that asks this one as its shield. It makes forms of its
 own; were it given Vary, it would keep a copy for each way to accept codings, and parts of coded ones."""
 _ALIASES = {b"x-gzip": b"gzip", b"x-compress": b"compress"}  # RFC 9110 §8.4.1.3, §8.4.1.1
+_REMEMBERED_LENGTH = 256  # longer values are read each time: clients choose them
 _MEMBER = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 )
@@ -66,6 +68,9 @@ def preference(value: bytes | None, offered: tuple[bytes, ...]) -> tuple[bytes, 
     return tuple([offered[place] for _, place in sorted(liked)])
 
 
+_remembered = lru_cache(maxsize=256)(preference)
+
+
 def wanted(
     index: Mapping[bytes, bytes], offered: tuple[bytes, ...], edges: frozenset[bytes] = frozenset()
 ) -> tuple[bytes, ...]:
@@ -80,4 +85,4 @@ def wanted(
     value = index.get(b"accept-encoding")
     if value is None or b"no-transform" in directives(index.get(b"cache-control", b"")):
         return ()
-    return preference(value, offered)
+    return _remembered(value, offered) if len(value) <= _REMEMBERED_LENGTH else preference(value, offered)

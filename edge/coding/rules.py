@@ -54,8 +54,9 @@ class Rules:
         self.waiting_max = waiting_max
 
 
-def from_spec(spec: CompressionSpec) -> Rules | None:
-    """The rules of a topology; None where nothing is to be coded."""
+def from_spec(spec: CompressionSpec, memory: int) -> Rules | None:
+    """The rules of a topology; None where nothing is to be coded. Bodies that wait take no more than an eighth of
+    `memory`, the bytes that may be stored: as much as one object may have."""
     if not spec.enabled or not spec.codings:
         return None
     return Rules(
@@ -64,4 +65,5 @@ def from_spec(spec: CompressionSpec) -> Rules | None:
         largest=spec.max_size,
         types=spec.types or TYPES,
         levels={b"br": spec.br_level, b"zstd": spec.zstd_level, b"gzip": spec.gzip_level},
+        waiting_max=min(WAITING_BYTES_MAX, memory // 8),
     )

@@ -110,7 +110,7 @@ async def test_identity_until_the_form_is_ready_then_the_form(bench: Bench, codi
 
 async def test_who_accepts_nothing_orders_nothing(bench: Bench) -> None:
     parent = bench.put()
-    assert bench.coder.pick(parent, (), 1001.0) is parent
+    assert bench.coder.select(parent, ()) is parent
     assert parent.forms is NOTHING
     assert bench.coder.waiting == 0
 

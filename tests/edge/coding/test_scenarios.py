@@ -15,6 +15,7 @@ from edge.coding.codable import NotCoded
 from edge.coding.coder import Coder
 from edge.coding.rules import Rules
 from edge.object import StoredObject
+from edge.purging import NoPurges, Verdict
 from tests.edge.coding.test_codecs import decode
 from tests.edge.support import FakeExchange, Lab
 
@@ -378,6 +379,46 @@ async def test_forms_count_in_what_is_stored_and_go_with_their_object(monkeypatc
     assert it.storage.used <= it.storage.capacity
     assert sum(stored.size for stored in it.storage) == it.storage.used
     it.coder.stop()
+
+
+class OnePurge(NoPurges):
+    """A purge that hits everything that lies here when it comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verdict = Verdict.KEEP
+
+    def judge(self, stored: StoredObject) -> Verdict:
+        return super().judge(stored) if self.verdict is Verdict.KEEP else self.verdict
+
+
+@pytest.mark.parametrize("more", [(), ("Cache-Control: max-age=50",)])
+async def test_a_purge_takes_the_forms_along(it: Bench, more: tuple[str, ...]) -> None:
+    it.cache.purges = purges = OnePurge()
+    await it.coded()
+    assert it.ask("/", BR).fields["content-encoding"] == "br"
+    purges.position, purges.verdict = 1, Verdict.GONE
+    x = it.ask("/", BR, *more)
+    assert not x.done
+    assert it.storage.used == 0
+    purges.verdict = Verdict.KEEP
+    it.origin.last.answer(200, MINUTE, HTML, 'ETag: "2"', body=TEXT + b"later")
+    await it.made()
+    assert decode(b"br", it.ask("/", BR).got) == TEXT + b"later"
+
+
+async def test_a_soft_purge_has_forms_validated_as_their_object(it: Bench) -> None:
+    it.cache.purges = purges = OnePurge()
+    await it.coded()
+    assert it.ask("/", BR).fields["content-encoding"] == "br"
+    purges.position, purges.verdict = 1, Verdict.SOFT
+    x = it.ask("/", BR)
+    assert it.origin.last.head["if-none-match"] == '"1"'
+    purges.verdict = Verdict.KEEP
+    it.origin.last.answer(304, MINUTE, 'ETag: "1"')
+    assert (x.status, x.fields["content-encoding"]) == (200, "br")
+    assert it.ask("/", BR).said == "edge-icn; hit; ttl=60"
+    assert it.coder.tallies[b"br"].made == 1
 
 
 async def test_stale_is_sent_coded_too(it: Bench) -> None:
