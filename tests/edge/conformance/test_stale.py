@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Answer, Page, Reply, Site, answer, unmodified, until
+from tests.edge.conformance.site import (
+    GONE,
+    Answer,
+    Page,
+    Reply,
+    Site,
+    answer,
+    unmodified,
+    until,
+    whole_or_part,
+)
 
 HOUR = "Cache-Control: max-age=3600"
 TAG = 'ETag: "1"'
@@ -170,6 +180,21 @@ def test_conditions_and_head_are_answered_from_it_too(site: Site) -> None:
     assert page.get('If-None-Match: "1"', answer=newer).status == 304
     page = held(site, "max-age=10, stale-while-revalidate=60")
     assert page.head(answer=newer)["etag"] == '"1"'
+
+
+@shows("5861/3-2", "9111/4.3.1-1", "9111/3.3-1")
+@pytest.mark.parametrize(
+    ("method", "field"), [("HEAD", "X-None: 1"), ("GET", "Range: bytes=0-1"), ("GET", 'If-None-Match: "1"')]
+)
+def test_behind_it_the_whole_is_asked_for_whatever_the_client_wanted(
+    site: Site, method: str, field: str
+) -> None:
+    page = held(site, "max-age=10, stale-while-revalidate=60")
+    newer = whole_or_part(b"new and whole", HOUR, 'ETag: "2"')
+    assert page.ask(method, field, answer=newer)["etag"] == '"1"'
+    behind = page.until_asked(2)[1]
+    assert (behind.method, behind["range"], behind["if-none-match"]) == ("GET", "", '"1"')
+    until(lambda: page.get(answer=newer).body == b"new and whole", "never renewed")
 
 
 @shows("5861/3-2")
