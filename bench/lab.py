@@ -38,7 +38,7 @@ class _Lab:
 
 def first_answer(directory: Path, cores: tuple[int, int]) -> float:
     """Seconds from starting `cdnlab up` to the first 200 through the VIP."""
-    with _lab(directory, cores) as lab:
+    with running_lab(directory, cores) as lab:
         return lab.answered
 
 
@@ -53,7 +53,7 @@ def takeover_after_freeze(directory: Path, cores: tuple[int, int]) -> float:
 
 
 def _takeover(directory: Path, cores: tuple[int, int], how: str) -> float:
-    with _lab(directory, cores) as lab:
+    with running_lab(directory, cores) as lab:
         holder = _holder(lab)
         asking = _Asking(lab.base)
         asking.start()
@@ -111,7 +111,7 @@ def _holder(lab: _Lab) -> str:
 
 
 @contextmanager
-def _lab(directory: Path, cores: tuple[int, int]) -> Iterator[_Lab]:
+def running_lab(directory: Path, cores: tuple[int, int]) -> Iterator[_Lab]:
     """The default lab on free ports, on both cores, until the block is left."""
     base, state, log = _free_base(), directory / "lab", directory / "log"
     words = [sys.executable, "-m", "cdnlab", "up", "--port", str(base), "--state", str(state)]
