@@ -8,6 +8,7 @@ comes back must be of one version, must be what its tag and its fields say, and 
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -79,9 +80,8 @@ class Resource:
         return replace(whole, cut=self.choose.randrange(30)) if self.mood == "cut" else whole
 
 
-def request(resource: Resource) -> tuple[str, list[str]]:
+def request(resource: Resource, choose: random.Random) -> tuple[str, list[str]]:
     """A method and fields."""
-    choose = resource.choose
     if choose.random() < 0.12:
         return choose.choice(["POST", "PUT", "DELETE", "FOO"]), []
     fields = [f"Foo: {choose.choice('ab')}"] if resource.varies else []
@@ -149,7 +149,7 @@ def test_no_sequence_of_requests_mixes_versions_or_revives_one(site: Site, seed:
         resource.mood = resource.choose.choice([""] * 12 + ["gone", "503", "cut"])
         if resource.choose.random() < 0.1:
             resource.version += 1
-        method, fields = request(resource)
+        method, fields = request(resource, resource.choose)
         before = resource.version
         reply = page.ask(
             method, *fields, answer=resource.says, body=b"x" if method not in ("GET", "HEAD") else None
@@ -162,6 +162,34 @@ def test_no_sequence_of_requests_mixes_versions_or_revives_one(site: Site, seed:
             assert oldest <= version <= resource.version, f"revived, {what}"
             if "Cache-Control: no-cache" in fields:
                 assert version == resource.version, what
+    settled(resource, page)
+
+
+@shows("9111/4-7", "9111/4.4-1", "9111/3.3-1", "9111/3.4-1", "9111/4.1-1", "9111/4.3.4-1", "9110/15.3.7.3-1")
+@pytest.mark.parametrize("seed", range(100, 102))
+def test_no_clients_at_once_bring_it_about(site: Site, seed: int) -> None:
+    resource, page = Resource(seed), site.page()
+    finished = [1]
+
+    def client(number: int) -> None:
+        choose = random.Random(f"{seed} {number}")
+        for step in range(40):
+            resource.mood = choose.choice([""] * 12 + ["gone", "503", "cut"])
+            method, fields = request(resource, choose)
+            oldest, newest = max(finished), resource.version
+            unsafe = method not in ("GET", "HEAD")
+            reply = site.exchange(method, page.target, page.host, tuple(fields), b"x" if unsafe else None)
+            what = f"client {number}, step {step}: {method} {fields}, version {newest}: {reply}"
+            if unsafe and reply.status < 400:
+                finished.append(newest + 1)
+            version = checked(resource, reply, method, fields)
+            if version is not None:
+                assert oldest <= version <= resource.version, f"revived, {what}"
+
+    site.origin.answers[page.target] = resource.says
+    with ThreadPoolExecutor(6) as pool:
+        for outcome in [pool.submit(client, number) for number in range(6)]:
+            outcome.result()
     settled(resource, page)
 
 
