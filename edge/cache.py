@@ -283,11 +283,13 @@ class Cache:
         if entry is None and found is None and self.searches:
             found, why = self._equal(reader, instant)
         if found is not None and why is None:
-            self._touch(found)
+            if not reader.from_disk:
+                self._touch(found)
             self.replies.from_store(reader, found, instant)
             return
         if found is not None and isinstance(why, Stale):
-            self._touch(found)
+            if not reader.from_disk:
+                self._touch(found)
             reader.result = Result.STALE
             renew = Reader(x, facts, key, Fwd.STALE, Result.STALE) if why is Stale.WHILE_REVALIDATE else None
             self.replies.stale(reader, found, why, instant)

@@ -18,6 +18,7 @@ from edge.disk.incoming import Incoming
 from edge.disk.pour import Pour
 from edge.disk.storage import DiskStorage
 from edge.object import StoredObject, Variants
+from edge.storable import NotStored
 
 if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange
@@ -144,14 +145,15 @@ class Shelf:
         self.disk.overtaken(stored)
         return type(stored) is StoredObject and self.disk.put(stored, names)
 
-    def begin(self, key: bytes, variant: bytes | None) -> Incoming | None:
-        """A body that is too large for memory begins to arrive; None if it can't be kept, or arrives already."""
+    def begin(self, key: bytes, variant: bytes | None) -> Incoming | NotStored:
+        """A body that is too large for memory begins to arrive; why it can't be kept."""
         which = (key, variant)
         if which in self._arriving:
-            return None
+            return NotStored.ARRIVING
         incoming = self.disk.begin()
-        if incoming is not None:
-            self._arriving.add(which)
+        if incoming is None:
+            return NotStored.NO_ROOM
+        self._arriving.add(which)
         return incoming
 
     def end(self, incoming: Incoming, key: bytes, variant: bytes | None) -> None:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from edge.disk.shelf import Shelf
 
 STATE = MetricSpec(
-    "cdnlab_edge_disk_state", "gauge", ("state",), "1 for the state that the disk storage is in, 0 for the others."
+    "cdnlab_edge_disk_state",
+    "gauge",
+    ("state",),
+    "1 for the state that the disk storage is in, 0 for the others.",
 )
 OBJECTS = MetricSpec("cdnlab_edge_disk_objects", "gauge", (), "Objects on disk that can be found.")
 USED = MetricSpec("cdnlab_edge_disk_bytes", "gauge", (), "Bytes of the files on disk.")

@@ -1,7 +1,8 @@
-"""The one thread that writes.
+"""The one thread that writes, and one beside it that syncs.
 
 Decides when a segment is full and when what was written is made to lie on the medium; what is written, and in what
-order, the loop decides. The loop never waits for it: jobs go in by a queue, outcomes come back in batches.
+order, the loop decides. The loop never waits for it: jobs go in by a queue, outcomes come back in batches. A sync may
+take a second on a busy disk, and nothing depends on it (docs/storage.md), so the writer does not wait for it either.
 
 After a failed write everything but removals fails at once, until the loop says `mend`: nobody learns anything from a
 hundred attempts a second at a full disk.
@@ -14,6 +15,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from time import monotonic
 
 from edge.disk.directory import Directory
@@ -56,12 +58,15 @@ class Writer:
         self._current: Segment | None = None
         self._begun: list[Segment] = []
         self._broken: OSError | None = None
+        self._syncs: SimpleQueue[Segment | None] = SimpleQueue()
+        self._syncer = threading.Thread(target=self._sync_all, name="disk sync", daemon=True)
         self._unsynced = 0.0  # when the oldest write was made that may not lie on the medium; 0 for none
         self._thread = threading.Thread(target=self._run, name="disk writer", daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
+        self._syncer.start()
 
     def submit(self, job: Job) -> None:
         """Do it after all that was submitted before. Never blocks."""
@@ -79,9 +84,11 @@ class Writer:
 
     def join(self, timeout: float) -> bool:
         """Wait for the end; False if it did not come within `timeout` seconds."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        end = monotonic() + timeout
+        for thread in (self._thread, self._syncer):
+            if thread.ident is not None:
+                thread.join(max(0.0, end - monotonic()))
+        return not (self._thread.is_alive() or self._syncer.is_alive())
 
     def append(self, frame: Frame, meta: bytes, body: bytes | memoryview) -> tuple[int, int]:
         """Write a record at the end of the log; its segment's number and its offset. OSError."""
@@ -109,6 +116,7 @@ class Writer:
             if self._unsynced and monotonic() - self._unsynced > SYNC:
                 self._sync()
         self._sync()
+        self._syncs.put(None)
 
     def _work(self) -> bool:
         """Everything that waits; True if the end was asked for."""
@@ -162,16 +170,22 @@ class Writer:
         return self._current.size if self._current is not None else self.before
 
     def _sync(self) -> None:
-        """What was written lies on the medium; a failure is the next write's to find."""
+        """Have what was written lie on the medium, by and by."""
         segment, since = self._current, self._unsynced
         self._unsynced = 0.0
-        if segment is None or not since:
-            return
-        try:
-            segment.sync()
-        except OSError as error:
-            log.warning("the disk storage could not sync %s: %s", segment.path, error.strerror or error)
-            self._current = None
+        if segment is not None and since:
+            self._syncs.put(segment)
+
+    def _sync_all(self) -> None:
+        """The second thread. A failure is the next write's to find."""
+        while (segment := self._syncs.get()) is not None:
+            try:
+                segment.sync()
+            except OSError as error:
+                if not segment.gone:
+                    log.warning(
+                        "the disk storage could not sync %s: %s", segment.path, error.strerror or error
+                    )
 
 
 def failures(jobs: Sequence[Job]) -> OSError | None:
