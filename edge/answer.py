@@ -19,7 +19,8 @@ from edge.partial import Partial, Parts
 from edge.response import ResponseFacts
 
 _ABOUT_THE_BODY = frozenset(
-    b"content-length content-type content-encoding content-language content-range content-md5 accept-ranges".split()
+    b"content-length content-type content-encoding content-language content-range content-md5 content-digest "
+    b"accept-ranges".split()
 )
 """Left out of a 304: it says nothing about a body it does not bear (RFC 9110 §15.4.5). Others, such as the
 Access-Control fields, stay: browsers judge a 304 by them."""
@@ -128,7 +129,9 @@ def part(
     return Partial(start=start, parts=parts, **terms)
 
 
-_OF_A_206 = frozenset({b"content-range", b"content-length"})
+_OF_A_206 = frozenset({b"content-range", b"content-length", b"content-digest", b"content-md5"})
+"""What is said of the bytes that a message bears, be they a part or the whole: never true of the other. Repr-Digest is
+of the whole either way (RFC 9530 §2, §3)."""
 
 
 def from_store(old: StoredObject, now: float, status_line: bytes) -> bytes:

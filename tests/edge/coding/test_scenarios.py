@@ -461,6 +461,23 @@ async def test_a_digest_is_true_of_what_it_comes_with(it: Bench) -> None:
     assert it.ask("/", BR).fields["content-encoding"] == "br"
 
 
+async def test_a_part_bears_no_digest_of_the_whole_content_nor_the_whole_one_of_a_part(it: Bench) -> None:
+    """Content-Digest is of what a message bears; it was copied from one to the other."""
+    await it.coded(f"Repr-Digest: {digest(TEXT)}", f"Content-Digest: {digest(TEXT)}")
+    x = it.ask("/", "Range: bytes=0-9")
+    assert (x.status, x.fields["repr-digest"]) == (206, digest(TEXT))
+    assert "content-digest" not in x.fields
+    x = it.ask("/", 'If-None-Match: "1"')
+    assert (x.status, x.fields["repr-digest"]) == (304, digest(TEXT))
+    assert "content-digest" not in x.fields
+    it.ask("/b", f"Range: bytes=0-{len(TEXT) - 1}")
+    whole = f"Content-Range: bytes 0-{len(TEXT) - 1}/{len(TEXT)}"
+    it.origin.last.answer(206, MINUTE, HTML, 'ETag: "1"', whole, "Content-Digest: sha-256=:AAAA:", body=TEXT)
+    x = it.ask("/b")
+    assert (x.status, x.got) == (200, TEXT)
+    assert "content-digest" not in x.fields
+
+
 async def test_a_wrong_body_stays_as_wrong_as_it_came(it: Bench) -> None:
     it.keep(f"Repr-Digest: {digest(TEXT + b'!')}", ask=(BR,))
     await it.made()
