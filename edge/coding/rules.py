@@ -55,14 +55,14 @@ class Rules:
 
 
 def from_spec(spec: CompressionSpec, memory: int) -> Rules | None:
-    """The rules of a topology; None where nothing is to be coded. Bodies that wait take no more than an eighth of
-    `memory`, the bytes that may be stored: as much as one object may have."""
+    """The rules of a topology; None where nothing is to be coded. A body that is coded, and those that wait for it,
+    take no more than an eighth of `memory`, the bytes that may be stored: what is larger lies on disk."""
     if not spec.enabled or not spec.codings:
         return None
     return Rules(
         tuple(coding.encode() for coding in spec.codings),
         smallest=spec.min_size,
-        largest=spec.max_size,
+        largest=min(spec.max_size, memory // 8),
         types=spec.types or TYPES,
         levels={b"br": spec.br_level, b"zstd": spec.zstd_level, b"gzip": spec.gzip_level},
         waiting_max=min(WAITING_BYTES_MAX, memory // 8),
