@@ -137,10 +137,14 @@ def refreshed(
         return _refreshed_on_disk(cache, old, facts, admission, place)
     if cache.coder is not None:
         cache.coder.renew(old, fresh, facts.index)
-    cache.discard(old)
-    if admission.reason is not None:
-        return fresh, admission.reason
-    return fresh, admit(cache, fresh, facts, admission, place)
+    reason = admission.reason
+    if reason is None:  # it takes the old one's place, also in the eyes of the eviction policy
+        reason = admit(cache, fresh, facts, admission, place)
+    if reason is None:
+        cache.storage.discard(old)
+    else:
+        cache.discard(old)
+    return fresh, reason
 
 
 def _refreshed_on_disk(

@@ -65,7 +65,9 @@ class WTinyLfu(Policy):
     def admits(self, entry: Entry, short: int) -> bool:
         """Count it; one that is larger than the window must be worth what it displaces."""
         name = identity(entry)
-        self._count()
+        self._seen += 1
+        if self._seen >= SAMPLE * max(self._held, 1):
+            self._halve()
         self._wins = count = min(self._sketch.estimate(name) + 1, COUNT_MAX)
         if entry.size > self._window_max and short > 0 and not self._beats(count, short):
             self._sketch.raise_to(name, count)
@@ -82,8 +84,11 @@ class WTinyLfu(Policy):
     def touched(self, entries: Sequence[Entry]) -> None:
         """Count, and move to the end: of the window, or of the protected."""
         window, protected = self._window, self._protected
+        sample = SAMPLE * max(self._held, 1)
         for entry in entries:
-            self._count()
+            self._seen += 1
+            if self._seen >= sample:
+                self._halve()
             rank = entry.rank
             now_in = rank & _LIST
             if not now_in:
@@ -203,9 +208,7 @@ class WTinyLfu(Policy):
         count: int = (rank & _COUNT) // _ONE
         return count >> (self._epoch - (rank >> _EPOCH))
 
-    def _count(self) -> None:
-        self._seen += 1
-        if self._seen >= SAMPLE * max(self._held, 1) and self._seen >= SAMPLE:
-            self._seen = 0
-            self._epoch += 1
-            self._sketch.halve()
+    def _halve(self) -> None:
+        self._seen = 0
+        self._epoch += 1
+        self._sketch.halve()

@@ -80,6 +80,25 @@ async def test_a_policy_is_changed_while_requests_come() -> None:
         assert storage.evictions > 0
 
 
+async def test_what_was_validated_keeps_its_place_and_counts_as_no_hit() -> None:
+    async def script(talk: Talk) -> None:
+        known = talk.fields.get("if-none-match") == '"1"'
+        await talk.answer(304 if known else 200, "Cache-Control: no-cache", 'ETag: "1"', body=b"x")
+
+    settings = {"memory": 100_000, "policy": "sieve", "shadows": ["sieve"]}
+    async with network({"edge-icn": "icn"}, script, edge=settings) as net:
+        app = net.apps["edge-icn"]
+        assert app.cache is not None
+        for number in (1, 2, 1, 1, 3):
+            assert (await net.ask("edge-icn", f"/{number}")).status == 200
+        told = app.status()["storage"]["policies"]
+        assert told["real"] == told["shadows"][0]
+        assert (told["real"]["requests"], told["real"]["hit_ratio"], told["real"]["objects"]) == (5, 0.0, 3)
+        policy = app.cache.storage.policy
+        going = [policy.victim().key[-2:] for _ in range(3)]
+        assert going == [b"/2", b"/3", b"/1"], "the first was asked for again"
+
+
 @pytest.mark.parametrize("asked", [{}, {"policy": "mru"}, {"policy": 7}, {"policy": None}])
 async def test_a_policy_that_there_is_not_is_refused_with_those_that_there_are(
     asked: dict[str, object],
