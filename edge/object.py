@@ -134,11 +134,15 @@ class StoredObject:
     def renew_head(self, now: float, member: bytes, until: float = inf) -> None:
         """Serialise the head for this second of age; only of a fresh object. `member` is our name in Cache-Status;
         `until` is the latest instant at which it may be sent without another look."""
-        age = self.age(now)
+        born, fresh_until = self.born, self.fresh_until
+        age = int(now - born) if now > born else 0
         self.head = b"%bAge: %d\r\nCache-Status: %b%b; hit; ttl=%d\r\n" % (
-            self.start, age, self.chain, member, self.ttl(now),
+            self.start, age, self.chain, member, int(fresh_until - now),
         )  # fmt: skip
-        self.head_until = min(self.born + age + 1, self.fresh_until, until)
+        end = born + age + 1  # written out: of a million objects each hit needs a new head
+        if fresh_until < end:
+            end = fresh_until
+        self.head_until = until if until < end else end
 
 
 class Variants:

@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
                 line = self.listener.lines.young.get(raw)
                 if line is None:
                     try:
-                        line = self.listener.memo.line(raw)
+                        line = self.listener.memo.line_missed(raw)
                     except Malformed as error:
                         self._malformed(error)
                         return

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cdnlab.wire.errors import Malformed, Why
 from cdnlab.wire.fields import Field
-from cdnlab.wire.request import IDEMPOTENT, SAFE, VOLATILE, RequestBlock, RequestMemo
+from cdnlab.wire.request import IDEMPOTENT, SAFE, VOLATILE, RequestBlock, RequestLine, RequestMemo, parse_line
 
 
 def block_of(*lines: bytes) -> bytes:
@@ -432,3 +435,39 @@ def test_a_line_reckons_what_it_holds(raw: bytes) -> None:
     memo = RequestMemo(budget=64 << 20)
     line = memo.line(raw)
     assert weight(line) <= memo.lines.used
+
+
+def outcome(parse: Callable[[bytes], RequestLine], raw: bytes) -> RequestLine | Why:
+    try:
+        return parse(raw)
+    except Malformed as refusal:
+        return refusal.code
+
+
+TARGETS = st.text("/.a%~:?#[0-_", max_size=8).map(str.encode)
+
+
+@given(
+    TARGETS,
+    st.sampled_from([b"GET", b"HEAD", b"get"]),
+    st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.10"]),
+)
+@example(b"/.well-known/cdnlab/alive", b"GET", b"HTTP/1.1")
+@example(b"/a b", b"GET", b"HTTP/1.1")
+@example(b"/a\xff", b"GET", b"HTTP/1.1")
+def test_the_short_way_for_plain_lines_says_what_the_long_one_says(
+    target: bytes, method: bytes, version: bytes
+) -> None:
+    raw = (
+        b"%b /%b %b" % (method, target, version)
+        if target[:1] != b"/"
+        else b"%b %b %b" % (method, target, version)
+    )
+    slow, fast = outcome(parse_line, raw), outcome(RequestMemo().line, raw)
+    if isinstance(slow, Why) or isinstance(fast, Why):
+        assert fast is slow
+        return
+    for name in ("method", "version", "safe", "idempotent", "gets", "raw", "start", "ordinary", "derived"):
+        assert getattr(fast, name) == getattr(slow, name), name
+    for name in ("raw", "form", "path", "query", "authority", "canonical"):
+        assert getattr(fast.target, name) == getattr(slow.target, name), name
