@@ -3,7 +3,7 @@
     lock           held (flock) by every process of the running lab, so it is free exactly when all of them are gone
     lab.sock       the control API                 store.sock   the embedded store
     topology.yaml  the topology as started         secrets/     made anew by every `up`
-    logs/          one file per node
+    logs/          one file per node                disk/        what edges store on disk, unless told where
     prometheus/    whom to scrape and how; the data of the Prometheus that `up --prometheus` starts
 
 It decides whether a directory may be taken and what of a former lab is removed. It starts nothing, and imports only
@@ -153,7 +153,7 @@ class StateDirectory:
     def _clean(self) -> None:
         self.sweep()
         self.topology.unlink(missing_ok=True)
-        for directory in (self.logs, self.prometheus):
+        for directory in (self.logs, self.prometheus, self.path / "disk"):
             shutil.rmtree(directory, ignore_errors=True)
 
 

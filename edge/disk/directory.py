@@ -12,7 +12,9 @@ lies in one that is ours is left alone, never read and never removed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 import secrets
 from hashlib import blake2b
@@ -23,6 +25,11 @@ from edge.disk.layout import DIGEST, SECRET, VERSION
 
 LOCK, STORAGE, SESSION = "lock", "storage", "session"
 _MAGIC = b"cdnlab storage %d\n" % VERSION
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when there is no room, rather than that something is wrong."""
+
+log = logging.getLogger("cdnlab.disk")
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -61,7 +68,17 @@ class Directory:
         self.secret = secret if secret is not None else self._new_secret()
         self._boot = boot_id()
         self.doubtful = self._doubt()
-        self._say("open")
+        try:
+            self._say("open")
+        except OSError as error:
+            self._without_session(error)
+
+    def _without_session(self, error: OSError) -> None:
+        """On a full disk. The old word would be a lie now; without any, the next start takes the safe side."""
+        if error.errno not in NO_ROOM:
+            raise error
+        log.warning("cannot write to %s: %s; what lies here can be read", self.path, error.strerror)
+        (self.path / SESSION).unlink(missing_ok=True)
 
     def _check_ours(self) -> None:
         names = set(os.listdir(self.path))
@@ -80,8 +97,9 @@ class Directory:
             raise DirectoryError(
                 f"cannot store in {self.path}: another process uses it (pid {pid}); end that one, or give each its own"
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        with contextlib.suppress(OSError):  # a full disk: then it is not known who holds it
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return fd
 
     def _secret(self) -> bytes | None:
@@ -95,7 +113,14 @@ class Directory:
 
     def _new_secret(self) -> bytes:
         secret = secrets.token_bytes(SECRET)
-        self._replace(STORAGE, _MAGIC + secret + _proof(secret))
+        try:
+            self._replace(STORAGE, _MAGIC + secret + _proof(secret))
+        except OSError as error:  # a full disk: what is written with it, if anything, ends with this process
+            if error.errno not in NO_ROOM:
+                raise
+            log.warning(
+                "cannot write to %s: %s; nothing that is stored here outlives this process", self.path, error
+            )
         return secret
 
     def _doubt(self) -> int:
@@ -123,7 +148,8 @@ class Directory:
         beside = self.path / f"{name}.new"
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(fd, data)
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
         finally:
             os.close(fd)

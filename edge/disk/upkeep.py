@@ -19,7 +19,6 @@ storage takes no more than was there, so that a directory on too small a disk se
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from cdnlab.net import tasks
 from cdnlab.net.clock import now
+from edge.disk.directory import NO_ROOM
 from edge.disk.files import Segment, segment_path
 from edge.disk.index import Places
 from edge.disk.jobs import Copy, Drop, Job, Remove
@@ -49,7 +49,6 @@ KEPT_SHARE = 2  # of a segment that goes, this part at the most is written once 
 REMOVED_MAX = (
     200_000  # keys remembered as removed while the start goes on; beyond them the unread segments go
 )
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 log = logging.getLogger("cdnlab.disk")
 
@@ -335,7 +334,7 @@ class Upkeep:
         if self._retry_at:
             return  # jobs that were under way when it was found out
         self.failures += 1
-        full = error.errno in _NO_ROOM
+        full = error.errno in NO_ROOM
         first, self._retry = not self._retry, min(max(RETRY, 2 * self._retry), RETRY_MAX)
         self._retry_at = now() + self._retry
         if self.state is not State.CLOSED:

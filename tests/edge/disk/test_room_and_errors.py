@@ -26,6 +26,7 @@ from tests.edge.disk.support import (
     Quota,
     body,
     body_of,
+    get,
     make,
     ready,
     settled,
@@ -142,6 +143,29 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_real_file_system_that_is_full(small_disk: Path, clock: Clock) -> None:
     async with storage(small_disk / "d", 64 * MIB) as disk:
         await full_disk(disk, clock, small_disk)
+
+
+async def test_a_start_on_a_full_disk_serves_what_lies_there(small_disk: Path, clock: Clock) -> None:
+    async with storage(small_disk / "d", 64 * MIB) as disk:
+        await fill(disk, b"a", 30)
+    with contextlib.suppress(OSError), (small_disk / "other").open("wb", buffering=0) as other:
+        while other.write(bytes(4096)):
+            pass
+    async with storage(small_disk / "d", 64 * MIB) as disk:
+        await ready(disk)
+        assert await body(disk, b"a 29") == body_of(b"a 29", 20_000)
+        disk.put(make(b"more"), ())
+        await settled(disk)
+    async with storage(small_disk / "new", 64 * MIB) as disk:
+        disk.put(make(b"more"), ())
+        await settled(disk)
+        assert disk.state is State.FULL
+    (small_disk / "other").unlink()
+    async with storage(small_disk / "d", 64 * MIB) as disk:
+        await ready(disk)
+        found = await get(disk, b"a 5")
+        assert found is not None
+        assert found.body == body_of(b"a 5", 20_000)
 
 
 async def test_somebody_else_fills_the_disk_and_makes_room_again(small_disk: Path, clock: Clock) -> None:
