@@ -93,7 +93,7 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     lab: Json = answer.get("lab") or {}
     parts: list[RenderableType] = [_header(lab, nodes), "", _table(nodes, wall, width), ""]
     parts += _vips(lab, nodes)
-    parts.append(_store(lab, nodes))
+    parts += [_store(lab, nodes), *_purges(nodes)]
     if lab.get("prometheus"):
         parts.append(_prometheus(lab["prometheus"]))
     over = passed_over(nodes)
@@ -132,7 +132,7 @@ def _tier(node: Json) -> str | None:
 
 def _row(node: Json, wide: bool, holds: bool, wall: float) -> list[str | Text]:
     word, reason = tables.state(node)
-    alive = word in ("ready", "draining", "starting")
+    alive = word in ("ready", "draining", "starting", "behind")
     requests: Json = (node.get("requests") or {}) if alive else {}
     latency: Json = (node.get("latency") or {}) if alive else {}
     row: list[str | Text] = [Text(tables.name(node), style="bold" if alive else "dim")]
@@ -216,6 +216,32 @@ def _store(lab: Json, nodes: Sequence[Json]) -> Text:
     else:
         text.append(f"  {word}", style="green" if word == "up" else "yellow")
     return text
+
+
+def _purges(nodes: Sequence[Json]) -> list[Text]:
+    """The edges that may not have heard of every purge, and what each does meanwhile; nothing where all have."""
+    lines = []
+    for state, when_blind, words in _UNHEARD:
+        said = [
+            (tables.name(node), node.get("purges") or {})
+            for node in nodes
+            if node.get("running") is not False and not node.get("paused")
+        ]
+        named = [
+            name
+            for name, purges in said
+            if purges.get("state") == state and when_blind in (None, purges.get("when_blind"))
+        ]
+        if named:
+            lines.append(Text.assemble(("Purges ", "bold"), (f"{', '.join(named)}: {words}", "yellow")))
+    return lines
+
+
+_UNHEARD = (
+    ("blind", "serve", "blind, and may serve what was purged elsewhere (edge.purge_when_blind: serve)"),
+    ("blind", "revalidate", "blind: what is stored is validated before it is used"),
+    ("behind", None, "behind: what is stored is validated before it is used"),
+)
 
 
 def _prometheus(one: Json) -> Text:

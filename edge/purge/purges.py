@@ -326,6 +326,7 @@ class Purges:
             "sentence": state.sentence,
             "position": self.place.id if self.place is not None else None,
             "local": self.local,
+            "when_blind": "revalidate" if self.standing.revalidates else "serve",
             "unconfirmed": max(0.0, round(now - (until - self.standing.lag_max), 3))
             if state is State.CONFIRMED
             else None,

@@ -132,3 +132,21 @@ def test_watch_as_json_is_one_object_per_look(typed: Typed, monkeypatch: pytest.
     monkeypatch.setattr(status.time, "sleep", instead_of_waiting)
     lines = typed("--watch", "--json").stdout.splitlines()
     assert [json.loads(line)["lab"]["name"] for line in lines] == ["demo", "demo"]
+
+
+def test_an_edge_that_may_not_have_heard_of_every_purge_is_a_risk_that_is_shown() -> None:
+    answer = fake.status()
+    assert "Purges" not in drawn(answer, 120)
+    nodes = {node["name"]: node for node in answer["nodes"]}
+    nodes["edge-nrt"]["purges"] = {"state": "blind", "when_blind": "serve"}
+    nodes["edge-iad"]["purges"] = {"state": "blind", "when_blind": "revalidate"}
+    nodes["edge-gru"]["purges"] = {"state": "behind", "when_blind": "serve"}
+    nodes["edge-syd"]["purges"] = {"state": "confirmed", "when_blind": "serve"}
+    nodes["edge-icn"]["purges"] = {"state": "blind", "when_blind": "serve"}  # it said so before it was killed
+    lines = [line for line in drawn(answer, 120).splitlines() if line.startswith("Purges ")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "Purges edge-nrt",
+        "Purges edge-iad",
+        "Purges edge-gru",
+    ]
+    assert "may serve what was purged elsewhere" in lines[0]

@@ -16,7 +16,7 @@ const SHAPES = {
   cross: "M1.5 0L5 3.5L8.5 0L10 1.5L6.5 5L10 8.5L8.5 10L5 6.5L1.5 10L0 8.5L3.5 5L0 1.5z",
 };
 const LOOKS = {
-  ready: ["good", "dot"], waiting: ["", "ring"], starting: ["", "ring"], draining: ["warn", "ring"], paused: ["warn", "bars"],
+  ready: ["good", "dot"], waiting: ["", "ring"], starting: ["", "ring"], draining: ["warn", "ring"], behind: ["warn", "ring"], paused: ["warn", "bars"],
   dead: ["bad", "cross"], silent: ["bad", "ring"],
 };
 
