@@ -12,6 +12,7 @@ from cdnlab.lab.audit_sample import Sample
 from cdnlab.wire.errors import Malformed
 from cdnlab.wire.response import ResponseBlock
 from edge.admission import Admission, Asked
+from edge.decision import NotReused, Stale
 from edge.freshness import Source
 from edge.response import ResponseFacts
 from edge.storable import NotStored
@@ -71,13 +72,15 @@ def rule(sample: Sample, target: str, authorized: bool, wall: float) -> Ruling |
 
 
 def in_words(detail: str) -> str:
-    """The sentence of a reason that a cache named in Cache-Status; "" where it is none that this edge knows."""
-    for kind in _REASONS:
-        try:
-            return kind(detail).sentence
-        except ValueError:
-            continue
+    """The sentence of a reason that a cache named in Cache-Status; "" where it is none that this edge knows. Of two
+    with a slash between, why the response was not stored says more than why what lay there did not do."""
+    for word in reversed(detail.split("/")):
+        for kind in _REASONS:
+            try:
+                return kind(word).sentence
+            except ValueError:
+                continue
     return ""
 
 
-_REASONS = (NotStored,)
+_REASONS = (NotStored, NotReused, Stale)

@@ -287,9 +287,15 @@ def _about_validators(evidence: Evidence) -> Iterable[Finding]:
 
 def _about_coding(evidence: Evidence) -> Iterable[Finding]:
     coded = evidence.coded
-    if coded is None or coded.status != 200 or coded.answer.size < WORTH_CODING:
-        return
-    kind = coded.answer.field("content-type").lower()
-    transformable = "no-transform" not in coded.answer.field("cache-control").lower()
-    if kind.startswith(_TEXTS) and not coded.answer.field("content-encoding") and transformable:
-        yield Finding(Surprise.NOT_CODED, f"{coded.answer.size:,} bytes of {kind.partition(';')[0]}")
+    if coded is not None and worth_coding(coded):
+        kind = coded.answer.field("content-type").lower().partition(";")[0]
+        yield Finding(Surprise.NOT_CODED, f"{coded.answer.size:,} bytes of {kind}")
+
+
+def worth_coding(sample: Sample) -> bool:
+    """Whether an answer came as it is, although it would be smaller in a content coding."""
+    answer = sample.answer
+    text = answer.field("content-type").lower().startswith(_TEXTS)
+    transformable = "no-transform" not in answer.field("cache-control").lower()
+    large = sample.status == 200 and answer.size >= WORTH_CODING
+    return text and large and transformable and not answer.field("content-encoding")

@@ -47,7 +47,10 @@ def _style(title: str, found: Json) -> str:
 
 def rows(found: Json) -> Iterator[tuple[str, str]]:
     """(title, text) of each line."""
-    yield "result", f"{found['result']}: {found['result_sentence']}"
+    told = f"{found['result']}: {found['result_sentence']}"
+    if found["validates"] and not found["behind"]:
+        told += "; or revalidated, if the origin says that it is still good"
+    yield "result", told
     names = [str(found[name]) for name in ("reason", "not_stored") if found[name]]
     yield "because", f"{found['sentence']}{' (' + ', '.join(names) + ')' if names else ''}"
     yield "key", str(found["key"])

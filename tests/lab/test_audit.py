@@ -229,6 +229,15 @@ def test_a_condition_that_is_answered_with_everything(typed: Typed) -> None:
         assert "no-304" in kinds(found(typed, f"{cache.url}/tag", code=0)["tag"])
 
 
+def test_text_that_nobody_compresses(typed: Typed) -> None:
+    with leaky_site() as app, naive_cache(app.url) as cache:
+        app.pages["/long"] = same("Cache-Control: max-age=600", size=4000)
+        app.pages["/fixed"] = same("Cache-Control: max-age=600, no-transform", size=4000)
+        app.pages["/picture"] = same("Cache-Control: max-age=600", "Content-Type: image/png", size=4000)
+        pages = found(typed, *(f"{cache.url}/{name}" for name in ("long", "fixed", "picture")), code=0)
+    assert [name for name, page in pages.items() if "not-compressed" in kinds(page)] == ["long"]
+
+
 # ---- surprises behind a real edge ----
 
 
@@ -266,7 +275,7 @@ def test_what_would_surprise(site: tuple[App, str], typed: Typed) -> None:
         assert "vary-splits" not in detail[name], name
     assert "no-validator" in detail["phones"]
     assert "no-validator" not in detail["splits"]
-    assert "not-compressed" in detail["large"]
+    assert "not-compressed" not in detail["large"], "the edge compresses, a moment after it has been asked to"
     assert (pages["large"]["lifetime"], pages["large"]["by"]) == (60, "s-maxage")
     assert "validator-changes" in detail["tags"]
     assert "vary-any" in detail["any"]
