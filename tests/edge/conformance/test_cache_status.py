@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Reply, Site, answer, unmodified, whole_or_part
+from tests.edge.conformance.scripted import GONE, answer, unmodified, whole_or_part
+from tests.edge.conformance.site import Reply, Site
 
 HOUR = "Cache-Control: max-age=3600"
 STALE = ("Cache-Control: max-age=10", "Age: 20")

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Answer, Site, answer
+from tests.edge.conformance.scripted import GONE, Answer, answer
+from tests.edge.conformance.site import Site
 
 GUESSABLE = {200, 203, 404, 501}
 KNOWN = {200, 203, 302, 404, 501}
-FAILURES = {500, 502, 503, 504}
 Directives = dict[str, int | None]
+Pool = dict[str, tuple[float, list[int | None]]]
+"""Directive to how often it is there, and its values."""
 
 
 @dataclass
@@ -149,12 +151,12 @@ def written(name: str, directives: Directives, choose: random.Random) -> list[st
 def drawn(choose: random.Random) -> Case:
     """Any case."""
 
-    def some(pool: dict[str, tuple[float, list[int | None]]]) -> Directives:
+    def some(pool: Pool) -> Directives:
         names = [name for name, (chance, _) in pool.items() if choose.random() < chance]
         return {name: choose.choice(pool[name][1]) for name in names}
 
     none: list[int | None] = [None]
-    response = {
+    response: Pool = {
         "max-age": (0.6, [0, 50, 3600]),
         "s-maxage": (0.15, [0, 50, 3600]),
         "no-store": (0.07, none),
@@ -168,7 +170,7 @@ def drawn(choose: random.Random) -> Case:
         "stale-while-revalidate": (0.15, [20, 600]),
         "stale-if-error": (0.2, [20, 600]),
     }
-    request = {
+    request: Pool = {
         "max-age": (0.12, [30, 500]),
         "min-fresh": (0.1, [1000]),
         "max-stale": (0.15, [None, 20, 600]),

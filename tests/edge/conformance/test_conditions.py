@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Site, answer, unmodified
+from tests.edge.conformance.scripted import GONE, answer, unmodified
+from tests.edge.conformance.site import Site
 
 HOUR = "Cache-Control: max-age=3600"
 STALE = ("Cache-Control: max-age=10", "Age: 20")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import Site, answer
+from tests.edge.conformance.scripted import answer
+from tests.edge.conformance.site import Site
 
 HOUR = "Cache-Control: max-age=3600"
 UNSAFE = pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "FOO", "PROPPATCH"])

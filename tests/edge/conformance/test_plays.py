@@ -15,17 +15,8 @@ from dataclasses import replace
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import (
-    GONE,
-    Answer,
-    Asked,
-    Page,
-    Reply,
-    Site,
-    answer,
-    unmodified,
-    whole_or_part,
-)
+from tests.edge.conformance.scripted import GONE, Answer, Asked, answer, unmodified, whole_or_part
+from tests.edge.conformance.site import Page, Reply, Site
 
 CONTROLS = (
     "max-age=3600",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import Answer, Asked, Site, answer, unmodified, whole_or_part
+from tests.edge.conformance.scripted import Answer, Asked, answer, unmodified, whole_or_part
+from tests.edge.conformance.site import Site
 
 HOUR = "Cache-Control: max-age=3600"
 TAG = 'ETag: "1"'

@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import (
-    GONE,
-    Answer,
-    Page,
-    Reply,
-    Site,
-    answer,
-    unmodified,
-    until,
-    whole_or_part,
-)
+from tests.edge.conformance.scripted import GONE, Answer, answer, unmodified, whole_or_part
+from tests.edge.conformance.site import Page, Reply, Site, until
 
 HOUR = "Cache-Control: max-age=3600"
 TAG = 'ETag: "1"'

@@ -14,7 +14,8 @@ from dataclasses import replace
 import pytest
 
 from tests.edge.conformance.register import shows
-from tests.edge.conformance.site import GONE, Answer, Asked, Reply, Site, answer, unmodified, whole_or_part
+from tests.edge.conformance.scripted import GONE, Answer, Asked, answer, unmodified, whole_or_part
+from tests.edge.conformance.site import Reply, Site
 
 TAG = 'ETag: "1"'
 HOUR = "Cache-Control: max-age=3600"
