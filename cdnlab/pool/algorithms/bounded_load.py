@@ -72,7 +72,16 @@ class BoundedLoad:
 
     def _with_room(self, key: bytes) -> Iterator[Backend]:
         backends, full = self.backends, []
+        owner = self.ring.owner(key)
+        assert owner is not None
+        first = backends[owner]
+        if not first.live or self._has_room(first):
+            yield first  # mostly the only one that is asked for: the others are looked up when they are
+        else:
+            full.append(first)
         for name in self.ring.order(key):
+            if name == owner:
+                continue
             backend = backends[name]
             if backend.live and not self._has_room(backend):
                 full.append(backend)

@@ -40,7 +40,15 @@ class RingHash:
         backends = self.backends
         if len(backends) < 2:
             return iter(tuple(backends.values()))
-        return (backends[name] for name in self.ring.order(key))
+        return self._in_order(key)
+
+    def _in_order(self, key: bytes) -> Iterator[Backend]:
+        backends, owner = self.backends, self.ring.owner(key)
+        assert owner is not None
+        yield backends[owner]  # mostly the only one that is asked for: the others are looked up when they are
+        for name in self.ring.order(key):
+            if name != owner:
+                yield backends[name]
 
     def nearness(self, place: str, backend: Backend) -> int:
         """Distance plays no part."""
