@@ -129,6 +129,7 @@ def part(
     return Partial(start=start, parts=parts, **terms)
 
 
+_KNOWN_BY_IF_RANGE = frozenset({b"content-type", b"content-encoding", b"content-language", b"last-modified"})
 _OF_A_206 = frozenset({b"content-range", b"content-length", b"content-digest", b"content-md5"})
 """What is said of the bytes that a message bears, be they a part or the whole: never true of the other. Repr-Digest is
 of the whole either way (RFC 9530 §2, §3)."""
@@ -145,9 +146,11 @@ def not_modified(head: bytes) -> bytes:
     return b"HTTP/1.1 304 Not Modified\r\n" + b"".join([line + b"\r\n" for line in kept])
 
 
-def partial(head: bytes, start: int, end: int, size: int) -> bytes:
-    """The 206 that bears the bytes from `start` to before `end` of a 200 with this head (RFC 9110 §15.3.7)."""
-    kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) not in _OF_A_206]
+def partial(head: bytes, start: int, end: int, size: int, *, brief: bool = False) -> bytes:
+    """The 206 that bears the bytes from `start` to before `end` of a 200 with this head (RFC 9110 §15.3.7). `brief`: the
+    request bore If-Range, so its client has the fields that say what the representation is."""
+    dropped = _OF_A_206 | _KNOWN_BY_IF_RANGE if brief else _OF_A_206
+    kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) not in dropped]
     return b"HTTP/1.1 206 Partial Content\r\n%bContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n" % (
         b"".join([line + b"\r\n" for line in kept]), start, end - 1, size, end - start,
     )  # fmt: skip

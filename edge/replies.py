@@ -168,7 +168,7 @@ class Replies:
             found = self._stored_part(facts, stored)
             assert found is not None, "has_part was asked before"
             start, end, body = found
-            head = answer.partial(head, start, end, stored.parts.size)
+            head = answer.partial(head, start, end, stored.parts.size, brief=facts.if_range is not None)
         elif 200 <= status < 300:
             if reader.conditional and self._unchanged(reader, stored):
                 status, head, body = 304, answer.not_modified(head), b""
@@ -194,7 +194,8 @@ class Replies:
                 self._beyond(reader, stored.length, status_line, backend, reason)
                 return
             if part is not None:
-                status, wanted, head = 206, part, answer.partial(head, *part, stored.length)
+                brief = facts.if_range is not None
+                status, wanted, head = 206, part, answer.partial(head, *part, stored.length, brief=brief)
         if got and self.shelf is not None:
             self.shelf.pour(reader, stored, status, head, wanted, backend, reason)
         else:
@@ -268,7 +269,7 @@ class Replies:
         start, end = part
         # a view: readers that dawdle over large parts must not each hold a copy of theirs
         body = stored.body[start:end] if end - start < UNCOPIED else memoryview(stored.body)[start:end]
-        return 206, answer.partial(head, start, end, size), body
+        return 206, answer.partial(head, start, end, size, brief=facts.if_range is not None), body
 
     def fetched(
         self,

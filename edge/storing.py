@@ -111,6 +111,8 @@ def keep_part(
             parts = Parts(part.size, ((0, old.body),) if old.body else ())
         if parts:
             facts = answer.merged(old, facts)
+    if not parts and reader.facts.if_range is not None:
+        return NotStored.PARTIAL  # without what it joins to, nobody knows the fields that it left out
     joined = answer.part(
         facts, admission, parts.with_part(part.start, body), cache.trail,
         key=place.key, variant=place.variant, mark=place.mark,
