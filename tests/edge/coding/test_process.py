@@ -7,6 +7,8 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
 
 import aiohttp
 
@@ -26,11 +28,11 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def edge(origin: Origin) -> AsyncIterator[str]:
+async def edge(origin: Origin, *options: str) -> AsyncIterator[str]:
     """A single edge as the command line starts it; its URL."""
     url, port = await origin.start(), free_port()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edge", "--listen", f"127.0.0.1:{port}", "--origin", url, "--admin", "off",
+        sys.executable, "-m", "edge", "--listen", f"127.0.0.1:{port}", "--origin", url, "--admin", "off", *options,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -124,3 +126,30 @@ async def test_hits_go_on_at_once_while_large_bodies_are_coded() -> None:
             assert now() < begun + 50, "the forms were not made"
         took = now() - begun
     assert waited < max(0.1, took / 2), f"a hit waited {waited:.3f} s of {took:.3f}"
+
+
+async def test_what_comes_back_from_disk_is_coded_anew_to_the_same_bytes(tmp_path: Path) -> None:
+    """Forms are not written to disk; an object that comes from there has them made again."""
+
+    async def script(talk: Talk) -> None:
+        await talk.answer(
+            200, *KEPT, body=PAGE if talk.target == "/" else Random(talk.target).randbytes(100_000)
+        )
+
+    origin = Origin(script)
+    options = ("--memory", "1MiB", "--disk", f"{tmp_path}:16MiB")
+    async with edge(origin, *options) as url, aiohttp.ClientSession(auto_decompress=False) as session:
+        before, form = await coded(session, url + "/", "br")
+        for number in range(20):
+            async with session.get(f"{url}/{number}") as answer:
+                await answer.read()
+        asked = len(origin.talks)
+        async with session.get(url + "/", headers={"Accept-Encoding": "br"}) as answer:
+            first = await answer.read()
+            assert answer.headers["Vary"] == "Accept-Encoding"
+        after, again = await coded(session, url + "/", "br")
+        assert first == PAGE, "from disk"
+        assert again == form
+        for name in ("ETag", "Vary", "Content-Length", "Content-Type"):
+            assert after.headers[name] == before.headers[name]
+    assert len(origin.talks) == asked

@@ -16,6 +16,7 @@ from edge.coding.coder import Coder
 from edge.coding.rules import Rules
 from edge.object import StoredObject
 from edge.purging import NoPurges, Verdict
+from edge.routing import Way
 from tests.edge.coding.test_codecs import decode
 from tests.edge.support import FakeExchange, Lab
 
@@ -509,3 +510,28 @@ async def test_an_edge_that_asks_its_shield_gets_identity_and_stores_one_copy(it
     sibling = it.ask("/", *inner, "Cdnlab-Sibling: edge-fra")
     assert sibling.fields["content-encoding"] == "br", "it asks for its client, and passes on what it gets"
     assert it.asked == 1
+
+
+class Lender:
+    """What an edge knows of its neighbours, where a copy of what one of them owns is kept for a moment."""
+
+    def __init__(self, it: Bench) -> None:
+        self.it = it
+        self.lent: list[StoredObject] = []
+
+    def ways(self, reader: object, now: float) -> list[Way]:
+        return [Way(self.it.origin, brief=True)]  # type: ignore[arg-type]
+
+    def lend(self, stored: StoredObject, now: float) -> None:
+        self.lent.append(stored)
+
+
+async def test_a_copy_for_a_moment_has_no_forms_made(it: Bench) -> None:
+    it.cache.parents = lender = Lender(it)  # type: ignore[assignment]
+    it.keep(ask=(BR,))
+    assert len(lender.lent) == 1
+    for _ in range(3):
+        x = it.ask("/", BR)
+        assert (x.got, vary(x)) == (TEXT, ["accept-encoding"])
+    assert it.coder.waiting == 0
+    assert it.coder.tallies[b"br"].made == 0
