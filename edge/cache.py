@@ -14,9 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from cdnlab.forward.client import client_address, forwarded_for, place_of
-from cdnlab.forward.exchange import OutRequest
-from cdnlab.forward.explain import MARK_FIELD, mark_anew
+from cdnlab.forward.client import client_address, place_of
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS
 from cdnlab.wire.fields import Field
@@ -27,13 +25,11 @@ from edge.collapse import Flights
 from edge.cookies import Cookies, CookieWarning, bears_cookie, without_cookie
 from edge.decision import NotReused, Stale, judge
 from edge.fetch import Fetch
-from edge.invalidation import named_keys
 from edge.no_vary_search import Searches, variation_of
 from edge.object import StoredObject, Variants
-from edge.outgoing import max_forwards, request_head
+from edge.outgoing import max_forwards
 from edge.parents import Parents
 from edge.partial import Partial
-from edge.purge.tags import invalidated_groups
 from edge.purging import NoPurges, Purges, Verdict
 from edge.reader import Reader
 from edge.replies import Replies
@@ -46,8 +42,6 @@ from edge.storage_memory import SHARDS, MemoryStorage
 from edge.vary import variant_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cdnlab.forward.exchange import Forwarder
     from cdnlab.forward.key import HostRules
     from cdnlab.forward.trail import Trail
@@ -56,7 +50,6 @@ if TYPE_CHECKING:
     from cdnlab.node.metrics import Tallies
     from edge.coding.coder import Coder
     from edge.disk.shelf import Read, Shelf
-    from edge.response import ResponseFacts
 
 _HIT = POSITION[Result.HIT]
 _HIT_RESULT = Result.HIT  # reading a member of an enumeration from its class is a Python call in 3.11
@@ -265,9 +258,7 @@ class Cache:
         prefix = facts.peer_prefix if x.trusted else facts.prefix
         return Reader(x, facts, prefix + facts.target(x.line.target.canonical), fwd, result)
 
-    def lookup(
-        self, x: Exchange, facts: RequestFacts, alone: bool = False, read: Read | None = None
-    ) -> None:
+    def lookup(self, x: Exchange, facts: RequestFacts, alone: bool = False, read: Read | None = None) -> None:
         """Answer a GET or HEAD from the store, or get it; `alone` without waiting for another's fetch; `read`: what
         lies on disk, where that has been asked."""
         reader = self._reader(x, facts, Fwd.BYPASS, Result.HIT)
@@ -450,98 +441,10 @@ class Cache:
         else:
             self._refuse(reader.x, reader.facts, status, why)
 
-    def request_for(self, reader: Reader, way: Way, extra: bytes, keep_conditions: bool) -> OutRequest:
-        """The request that goes one way toward the origin; `extra` are further field lines."""
-        facts, line, settings = reader.facts, reader.line, self.settings
-        host = facts.claims.host if way.ours else settings.origin_host or facts.claims.host
-        if reader.explain and all(backend.ours for backend in way.forwarder.pool.backends):
-            extra += self._mark_line(reader)
-        outgoing = facts.outgoing(reader.block)
-        scheme = facts.forwarded_proto if reader.trusted else reader.scheme
-        # a client's conditions are for whoever has the response: where we don't store it, that is not us
-        keep_conditions = keep_conditions or not (way.store or extra)
-        ranged = facts.one_range and not (reader.absent and extra)  # a whole is validated as a whole
-        lines = outgoing.kept if keep_conditions else outgoing.plain if ranged else outgoing.whole
-        head = request_head(
-            reader.block,
-            line,
-            target=reader.target,
-            lines=lines,
-            volatile=reader.volatile,
-            host=host,
-            trail=self.trail,
-            forwarded_for=forwarded_for(reader.peer, reader.trusted, reader.volatile),
-            forwarded_proto=scheme if way.ours else settings.forwarded_proto or scheme,
-            forwarded_host=facts.claims.host if host != facts.claims.host else None,
-            extra=extra + way.lines,
-        )
-        return OutRequest(
-            line.method,
-            head,
-            place=settings.place,
-            idempotent=line.idempotent,
-            body=reader.x.body,
-            expect=reader.block.expect,
-        )
-
-    def _mark_line(self, reader: Reader) -> bytes:
-        """The mark is for one target: for another it is signed anew."""
-        line, key = reader.line, self.settings.explain_key
-        marks = [value for name, value in reader.volatile if name == MARK_FIELD]
-        if reader.target != line.target.canonical:
-            marks = [mark_anew(key, value, line.method, reader.target) for value in marks]
-        return b"".join([b"Cdnlab-Explain: %b\r\n" % value for value in marks])
-
     def _refuse(self, x: Exchange, facts: RequestFacts, status: int, why: str, extra: bytes = b"") -> None:
         self.replies.refuse(self._reader(x, facts, Fwd.BYPASS, Result.REFUSED), status, why, extra)
 
-    # -- what a fetch reports -----------------------------------------------------------------------------------------
-
-    def received(self, fetch: Fetch, facts: ResponseFacts, *, stale_goes: bool) -> None:
-        """A head has come from the origin: count it, and drop what it makes untrue (RFC 9111 §4.3.3, §4.4)."""
-        status = facts.status
-        fetch.answers[status if status == 304 else min(status // 100, 5) * 100] += 1
-        if fetch.checked is not None and stale_goes and status < 500:
-            self.discard(fetch.checked)
-        if not fetch.leader.line.safe:
-            self._changed(fetch, facts)
-
-    def _changed(self, fetch: Fetch, facts: ResponseFacts) -> None:
-        """The answer to an unsafe method: its target, the targets it names and the groups of these are no longer true
-        (RFC 9111 §4.4, RFC 9875 §2.2.1), nor are the groups that it names (RFC 9875 §3)."""
-        leader = fetch.leader
-        prefix = fetch.key[: len(fetch.key) - len(leader.target)]
-        groups = list(invalidated_groups(facts.index))
-        if 200 <= facts.status < 400:
-            named = named_keys(facts.index, prefix, leader.line.target.path)
-            keys = [fetch.key, *(prefix + leader.facts.target(key[len(prefix) :]) for key in named)]
-            for key in keys:
-                groups += self._groups_under(key)
-                self.invalidate(key, fetch)
-        if groups:
-            newest = fetch.mark == self.purges.mark()
-            self.purges.invalidate_groups(prefix, dict.fromkeys(groups))
-            if newest:
-                fetch.mark = self.purges.mark()  # this answer was made after the change that it reports
-
-    def _groups_under(self, key: bytes) -> Iterable[bytes]:
-        found = self.storage.find(key)
-        objects = found.objects.values() if isinstance(found, Variants) else () if found is None else (found,)
-        return [group for stored in objects for group in stored.groups]
-
-    def invalidate(self, key: bytes, by: Fetch | None = None) -> None:
-        """What lies under a key is no longer true, and what is being fetched may not be, but for the answer `by` which
-        this became known."""
-        self._remove(key)
-        self.flights.doom(key, by)
-        equal = self.searches.forget(key) if self.searches else None
-        if equal is not None:
-            self._remove(equal)
-
-    def _remove(self, key: bytes) -> None:
-        self.storage.remove(key)
-        if self.shelf is not None:
-            self.shelf.disk.remove(key)
+    # -- what is not to be used any more ------------------------------------------------------------------------------
 
     def discard(self, stored: StoredObject) -> None:
         """An object is not to be used any more, wherever it lies."""

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 
 from cdnlab.net.clock import now, wall
 from cdnlab.pool.reasons import Reason
-from edge import answer, storing
+from edge import answer, changes, storing
 from edge.admission import Admission, Asked
 from edge.coding.forms import origins
 from edge.cookies import Cookies, bears_cookie, without_set_cookie
 from edge.decision import after_failure
+from edge.errand import request_for
 from edge.response import ResponseFacts, response_facts
 from edge.results import Result
 from edge.storable import NotStored
@@ -136,7 +137,9 @@ class Fetch:
         if not way.store and self.reason is None:
             self.reason = NotStored.ELSEWHERE
             self.cache.flights.close(self)  # what is not stored here can't be shared here
-        out = self.cache.request_for(leader, way, self._extra, self._keep_conditions)
+        out = request_for(
+            leader, way, self.cache.settings, self.cache.trail, self._extra, self._keep_conditions
+        )
         forward = way.forwarder.start(out, self, leader.x, leader.explain, **way.aimed(self.key, upload))
         if way.passed or self._tried:
             known = forward.passed
@@ -280,7 +283,7 @@ class Fetch:
         self._length = known if known >= 0 else None
         admission = self._admission = self._admit(facts, volatile, known, instant)
         self._decide(admission, instant)
-        self.cache.received(self, facts, stale_goes=not self._storing)
+        changes.received(self.cache, self, facts, stale_goes=not self._storing)
         self._compare_by_head(facts, volatile, instant)
         leaders, self.readers = self.readers, []
         self.readers = [reader for reader in leaders if self._begin(reader, whole)]

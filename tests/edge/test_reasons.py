@@ -20,6 +20,7 @@ from cdnlab.net import tasks
 from cdnlab.net.clock import now, wall
 from cdnlab.node.node import Node
 from cdnlab.plan.single import single_edge
+from edge import changes
 from edge.app import Edge
 from edge.cookies import CookieWarning
 from edge.decision import NotReused, Stale
@@ -211,9 +212,9 @@ async def invalidated(scene: Scene) -> Got:
     await scene.until(lambda: scene.arrived == ["/"], "the request at the origin")
     posting = await scene.begin("/", method="DELETE", explained=False)
     await scene.until(lambda: len(scene.arrived) == 2, "the second one")
-    scene.app.cache.invalidate(
-        b"http://shop.example/"
-    )  # the answer to DELETE is held too: what it will do is done
+    assert scene.app.cache is not None
+    changes.invalidate(scene.app.cache, b"http://shop.example/")
+    # the answer to DELETE is held too: what it will do is done
     scene.held["/"].set()
     await scene.end(*posting)
     return await scene.end(*begun)

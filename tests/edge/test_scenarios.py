@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cdnlab.wire.dates import format_date
+from edge import changes
 from edge.fetch import Fetch
 from edge.results import Result
 from edge.stats import families
@@ -686,7 +687,7 @@ def test_an_answer_to_post_that_says_that_it_is_one_to_get(lab: Lab) -> None:
         count = lab.asked
         lab.ask("/")
         assert (lab.asked == count) is kept, fields
-        lab.cache.invalidate(b"http://shop.example/")
+        changes.invalidate(lab.cache, b"http://shop.example/")
 
 
 def test_what_is_stored_goes_if_an_unsafe_request_overtakes_it(lab: Lab) -> None:
