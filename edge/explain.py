@@ -55,8 +55,7 @@ async def explain(cache: Cache, asked: Mapping[str, Any]) -> dict[str, Any]:
         **_outcome(seen, question),
         "asks": [_way(way, question.place, key) for way in seen.ways],
     }
-    if seen.fetch is not None:  # or the two would keep each other
-        seen.fetch.leader.fetch = None
+    rehearsal.forget()
     question.source = None
     return told
 

@@ -260,6 +260,13 @@ class Rehearsal(Cache):
         self.not_stored = dict(real.not_stored)
         self.warnings = dict(real.warnings)
 
+    def forget(self) -> None:
+        """Let go of what would otherwise keep each other for ever: no cycle is collected on a loop that serves."""
+        if self.seen.fetch is not None:
+            self.seen.fetch.leader.fetch = None
+            self.seen.fetch = None
+        self.seen.reader = None
+
     def key(self, x: Exchange) -> bytes:
         """The primary key of a request."""
         facts = cast("RequestFacts", x.block.derived or self._facts(x))

@@ -91,11 +91,32 @@ class Sample:
         return sought in self.body or any(secret in value for value in told)
 
 
-def sample(who: str, place: str, past: bool, answer: Answer, body: bytes) -> Sample:
+class Taken:
+    """A body as it comes: its first bytes are kept, and a digest of all of it."""
+
+    def __init__(self) -> None:
+        self.kept = bytearray()
+        self._digest = sha256()
+
+    def add(self, data: bytes) -> None:
+        """The next bytes."""
+        self._digest.update(data)
+        if len(self.kept) < KEPT:
+            self.kept += data[: KEPT - len(self.kept)]
+
+    @property
+    def digest(self) -> bytes:
+        """Of what has come."""
+        return self._digest.digest()
+
+
+def sample(who: str, place: str, past: bool, answer: Answer, taken: Taken) -> Sample:
     """The sample of an answer with its body."""
+    body, digest = bytes(taken.kept), taken.digest
     if answer.field("content-encoding").strip().lower() in ("gzip", "x-gzip"):
         body = _unzipped(body)
-    return Sample(who, place, past, answer, body[:KEPT], sha256(body).digest(), told(answer))
+        digest = sha256(body).digest()  # gzip may write the time into its head
+    return Sample(who, place, past, answer, body[:KEPT], digest, told(answer))
 
 
 def is_field(mark: bytes) -> bool:

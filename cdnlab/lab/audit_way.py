@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cdnlab.lab.audit_jar import Jar
 from cdnlab.lab.audit_leaks import Party
-from cdnlab.lab.audit_sample import Sample, sample
+from cdnlab.lab.audit_sample import Sample, Taken, sample
 from cdnlab.lab.errors import LabError
 from cdnlab.lab.fetch import FetchFailed, Open, fetch
 
@@ -84,13 +84,13 @@ class Way:
         self, user: User, page: Page, *more: Field, method: str = "GET", body: bytes = b""
     ) -> Sample:
         """Ask for a page as a user, who keeps the cookies. LabError if no answer comes."""
-        pieces: list[bytes] = []
+        taken = Taken()
         head = self._head(user, page, more, method, body)
         try:
-            answer = await fetch(self.open, head + body, method.encode(), pieces.append)
+            answer = await fetch(self.open, head + body, method.encode(), taken.add)
         except FetchFailed as error:
             raise LabError(f"{self.address or page.host}: {error}", "see whether it runs there") from None
-        found = sample(user.name, self.place, self.past, answer, b"".join(pieces))
+        found = sample(user.name, self.place, self.past, answer, taken)
         user.jar.take(answer.fields, page.name, page.target, time.time())
         return found
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cdnlab.node.node import BadRequest
 from cdnlab.pool.backend import Backend
@@ -155,6 +160,50 @@ def test_one_who_would_wait_for_another(lab: Lab) -> None:
     lab.ask("/a")
     told = asked(lab, "/a")
     assert (told["result"], told["joins"], told["asks"]) == ("collapsed", True, [])
+
+
+def test_nothing_is_left_of_it(lab: Lab) -> None:
+    """No cycle: what serves never collects in full."""
+    lab.store("/old", "Cache-Control: max-age=1, stale-while-revalidate=60")
+    lab.ask("/waits")
+    lab.sleep(5)
+    questions = [{"url": HOST + target} for target in ("/a", "/old", "/waits")]
+    questions += [{"url": f"{HOST}/a", "method": method} for method in ("TRACE", "DELETE", "OPTIONS")]
+    for question in questions:
+        drive(explain(lab.cache, question))
+    gc.collect()
+    gc.disable()
+    try:
+        for question in questions * 5:
+            drive(explain(lab.cache, question))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def drive(said: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        said.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+WORDS = st.text(max_size=12) | st.sampled_from(
+    ["http://shop.example/", "GET", "Host", "a b", "\r\n", "\x00", "한국"]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    url=WORDS | WORDS.map("http://shop.example/{}".format) | WORDS.map("http://{}/".format),
+    method=WORDS,
+    headers=st.lists(st.tuples(WORDS, WORDS), max_size=3) | st.dictionaries(WORDS, WORDS, max_size=3) | WORDS,
+)
+def test_any_question_is_answered_or_refused(lab: Lab, url: str, method: str, headers: Any) -> None:
+    with contextlib.suppress(BadRequest):
+        assert drive(explain(lab.cache, {"url": url, "method": method, "headers": headers}))["result"]
 
 
 def test_https_is_another_key(lab: Lab) -> None:

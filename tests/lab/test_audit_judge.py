@@ -12,7 +12,7 @@ from cdnlab.lab.audit_jar import Jar
 from cdnlab.lab.audit_leaks import ORDER, Kind, Owned, Party, leaks, learn_secrets, owned
 from cdnlab.lab.audit_login import hidden_inputs, parse
 from cdnlab.lab.audit_rules import in_words, rule
-from cdnlab.lab.audit_sample import Sample, sample, told
+from cdnlab.lab.audit_sample import KEPT, Sample, Taken, sample, told
 from cdnlab.lab.audit_surprises import Evidence, Surprise, surprises
 from cdnlab.lab.audit_way import Page
 from cdnlab.lab.errors import LabError
@@ -27,10 +27,16 @@ def answer(*fields: str, status: int = 200, size: int = 0) -> Answer:
     return Answer(status, "", [(name.lower(), value) for name, _, value in pairs], 0.0, 0.0, 0.0, size)
 
 
+def taken(body: bytes) -> Taken:
+    made = Taken()
+    made.add(body)
+    return made
+
+
 def got(
     who: str, body: str, *fields: str, place: str = "icn", past: bool = False, status: int = 200
 ) -> Sample:
-    return sample(who, place, past, answer(*fields, status=status, size=len(body)), body.encode())
+    return sample(who, place, past, answer(*fields, status=status, size=len(body)), taken(body.encode()))
 
 
 # ---- cookies (RFC 6265) ----
@@ -203,10 +209,24 @@ def test_whether_an_answer_came_from_a_cache(
     assert (found.hit, found.age, found.detail) == (hit, age, detail)
 
 
+def test_of_a_large_body_little_is_kept_and_all_is_compared() -> None:
+    samples = []
+    for last in (b"a", b"b"):
+        made = taken(b"x" * KEPT)
+        for piece in (b"y" * KEPT, last):
+            made.add(piece)
+        samples.append(sample("user 1", "", True, answer(), made))
+    assert [len(one.body) for one in samples] == [KEPT, KEPT]
+    assert samples[0].body == samples[1].body
+    assert samples[0].digest != samples[1].digest
+
+
 def test_a_body_in_gzip_is_read() -> None:
-    packed = sample("user 1", "", True, answer("Content-Encoding: gzip"), gzip.compress(b"Hello alice"))
+    packed = sample(
+        "user 1", "", True, answer("Content-Encoding: gzip"), taken(gzip.compress(b"Hello alice"))
+    )
     assert b"alice" in packed.marks
-    broken = sample("user 1", "", True, answer("Content-Encoding: gzip"), b"no gzip at all")
+    broken = sample("user 1", "", True, answer("Content-Encoding: gzip"), taken(b"no gzip at all"))
     assert b"gzip" in broken.marks
 
 
