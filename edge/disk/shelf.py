@@ -141,7 +141,8 @@ class Shelf:
             self.disk.put(stored, names)
 
     def keep(self, stored: StoredObject, names: tuple[bytes, ...]) -> bool:
-        """Memory has no room for a new object; False if the disk has none either."""
+        """Memory has no room for a new object; False if the disk has none either. What either has is older."""
+        self._clear_memory(stored, names)
         self.disk.overtaken(stored)
         return type(stored) is StoredObject and self.disk.put(stored, names)
 

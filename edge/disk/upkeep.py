@@ -115,7 +115,7 @@ class Upkeep:
         if self.state is State.STARTING:
             self.state = State.READY
         if self.adopted:
-            self._say(f"knows the {self.adopted} objects on disk again, after {now() - started:.1f} s")
+            self._say(f"knows what lies on disk again, {self.adopted} objects, after {now() - started:.1f} s")
 
     async def _read(self, number: int, size: int, pool: Executor) -> int:
         """Read one segment, which should have `size` bytes if that is known; the size of the one before it."""

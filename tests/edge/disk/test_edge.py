@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import random
 import re
 import signal
 import sys
@@ -19,8 +21,13 @@ from cdnlab.node.node import Node
 from cdnlab.node.process import StartError
 from cdnlab.plan.single import single_edge
 from edge.app import Edge
+from edge.disk.found import Pieces, Remote
+from edge.disk.incoming import Incoming
+from edge.disk.jobs import Job
 from edge.disk.layout import PIECE
+from edge.disk.pour import Pour
 from edge.disk.reasons import State
+from edge.disk.shelf import Read, Waiter
 from tests.edge.disk.support import body_of, until
 from tests.edge.origin import Origin, Talk
 from tests.support.labs import environment
@@ -500,6 +507,16 @@ class Process:
         await asyncio.wait_for(self.process.wait(), 20)
 
 
+async def hits(edge: Process, site: Site, targets: list[str]) -> int:
+    """Ask for each, alone; how many were hits. None is wrong."""
+    count = 0
+    for target in targets:
+        answer = await ask(edge.port, target)
+        assert answer.body == site.body(target)
+        count += "hit" in answer.said
+    return count
+
+
 async def test_a_killed_process_comes_back_with_what_was_on_disk(tmp_path: Path) -> None:
     site = Site()
     edge = Process(await site.origin.start(), tmp_path / "disk")
@@ -513,13 +530,44 @@ async def test_a_killed_process_comes_back_with_what_was_on_disk(tmp_path: Path)
             await edge.end(number)
             await edge.start()
             await edge.settled()
-            hits = 0
-            for target in targets:
-                answer = await ask(edge.port, target)
-                assert answer.body == site.body(target)
-                hits += "hit" in answer.said
-            assert hits > 60
+            assert await hits(edge, site, targets) > 60
+        busy = asyncio.gather(*(ask(edge.port, each + "?new") for each in targets), return_exceptions=True)
+        await asyncio.sleep(random.uniform(0.01, 0.2))
+        await edge.end(signal.SIGKILL)
+        await busy
+        await edge.start()
+        await hits(edge, site, [each + "?new" for each in targets] + targets)
     finally:
         if edge.process.returncode is None:
             await edge.end(signal.SIGKILL)
         await site.origin.stop()
+
+
+async def test_nothing_is_left_for_the_garbage_collector(tmp_path: Path) -> None:
+    """Automatic full collections are off in a node, and what holds pieces of a body holds files open."""
+    async with staged(tmp_path) as stage:
+        gc.collect()
+        gc.disable()
+        try:
+            await stage.right("/5000/a")
+            await stage.right(LARGE)
+            stage.site.chunked = True
+            await stage.right("/400000/chunked")
+            await stage.overflow()
+            await stage.right("/5000/a")
+            await stage.right(LARGE)
+            await stage.ask(LARGE, "Range: bytes=5-9")
+            await stage.right(LARGE, "Cache-Control: no-cache")
+            stage.site.chunked, stage.site.fields[1] = False, 'ETag: "2"'
+            await stage.right(LARGE, "Cache-Control: no-cache")
+            assert (await stage.ask(LARGE, method="POST")).status == 200
+            await stage.settled()
+            await until(
+                lambda: not [name for name in tasks.running() if name.startswith("disk")], "the tasks' end"
+            )
+            kinds = (Pour, Pieces, Remote, Incoming, Waiter, Read, Job)
+            await until(
+                lambda: not [each for each in gc.get_objects() if isinstance(each, kinds)], "their end", 5
+            )
+        finally:
+            gc.enable()

@@ -339,7 +339,7 @@ async def test_close_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None
 
 async def test_the_start_takes_small_turns_of_the_loop(tmp_path: Path) -> None:
     """Measured in the loop's own time on a processor, which others on the machine do not change."""
-    path, count = tmp_path / "d", 20_000
+    path, count = tmp_path / "d", 12_000
     async with storage(path, 64 * MIB) as disk:
         for number in range(count):
             disk.put(make(b"k%d" % number, 300, body=bytes(300)), ())
