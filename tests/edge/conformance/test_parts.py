@@ -242,3 +242,24 @@ def test_parts_of_variants_are_kept_apart(site: Site) -> None:
     again = page.get("Foo: 2", "Range: bytes=2-4", answer=whole_or_part(TEXT.upper(), HOUR, TAG, "Vary: Foo"))
     is_part(again.fetched(), 2, 4, TEXT.upper())
     is_part(page.get("Foo: 1", "Range: bytes=2-4").hit(), 2, 4)
+
+
+@shows("9110/15.3.7-4", "9111/3.1-1")
+def test_a_part_that_left_its_fields_out_is_not_stored_alone(site: Site) -> None:
+    page = site.page()
+    brief = answer(HOUR, TAG, "Content-Range: bytes 0-9/20", status=206, body=TEXT[:10])
+    page.get("Range: bytes=0-9", 'If-Range: "1"', answer=brief)
+    again = page.get("Range: bytes=0-9", answer=whole_or_part(TEXT, HOUR, TAG, "Content-Type: text/x-odd"))
+    assert again["content-type"] == "text/x-odd"
+    is_part(again, 0, 9)
+
+
+@shows("9110/15.3.7-4", "9111/3.4-2")
+def test_but_it_joins_what_is_there(site: Site) -> None:
+    page = site.page()
+    page.get("Range: bytes=0-9", answer=whole_or_part(TEXT, HOUR, TAG, "Content-Type: text/x-odd"))
+    brief = answer(HOUR, TAG, "Content-Range: bytes 10-19/20", status=206, body=TEXT[10:])
+    is_part(page.get("Range: bytes=10-19", 'If-Range: "1"', answer=brief), 10, 19)
+    whole = page.get()
+    assert not whole.asked
+    assert (whole.status, whole.body, whole["content-type"]) == (200, TEXT, "text/x-odd")

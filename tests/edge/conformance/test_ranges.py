@@ -111,6 +111,30 @@ def test_a_part_bears_what_the_whole_bears(site: Site) -> None:
     assert len(again.all("date")) == 1
 
 
+KNOWN = ("Content-Type: text/x-odd", "Content-Language: ko", "Content-Encoding: x-odd", CHANGED)
+
+
+@shows("9110/15.3.7-3", "9110/15.3.7-4", "9110/15.3.7-2")
+@pytest.mark.parametrize("condition", [(), ('If-Range: "1"',)], ids=["without", "with If-Range"])
+def test_a_part_says_what_it_is_of_unless_its_client_knows(site: Site, condition: tuple[str, ...]) -> None:
+    page = site.holding(HOUR, TAG, *KNOWN, "Vary: Foo", "X-Other: 1", body=TEXT)
+    part = page.get("Range: bytes=5-9", *condition).hit()
+    is_part(part, 5, 9)
+    for line in KNOWN:
+        name, _, value = line.partition(": ")
+        assert part.all(name) == ([] if condition else [value])
+    assert (part["etag"], part["vary"], part["cache-control"]) == ('"1"', "Foo", "max-age=3600")
+
+
+@shows("9110/15.3.7-1")
+@pytest.mark.parametrize("name", ["Content-Digest", "Content-MD5"])
+def test_a_part_does_not_bear_the_digest_of_the_whole(site: Site, name: str) -> None:
+    page = site.holding(HOUR, f"{name}: x=:AAAA:", "Repr-Digest: sha-256=:AAAA:", body=TEXT)
+    part = page.get("Range: bytes=5-9").hit()
+    assert name not in part
+    assert part["repr-digest"] == "sha-256=:AAAA:"
+
+
 @shows("9110/14.2-4", "9110/15.3.7.2-1")
 @pytest.mark.parametrize(
     "value",
