@@ -255,7 +255,6 @@ class Rehearsal(Cache):
         self.storage = cast(Any, Onlooker(real.storage))
         self.flights = cast(Any, Flights(real.flights, self.seen))
         self._touch = _nothing
-        self.shelf = None  # a rehearsal reads nothing
         self.not_reused = dict(real.not_reused)
         self.not_stored = dict(real.not_stored)
         self.warnings = dict(real.warnings)
