@@ -191,6 +191,8 @@ class Shadow:
     def refill(self, count: int, mask: int) -> int:
         """Go through up to `count` notes, and keep those whose hash ends in zeros; how many are left to do of it."""
         evictions = self.evictions
+        if self._old is not None:
+            self._old.patience = count
         while count and self._old is not None:
             note: Note | None = self._old.victim()
             if note is None:

@@ -77,7 +77,7 @@ _SENTENCES = {
     NotStored.NO_LIFETIME: "the response does not say how long it is fresh, and it may not be guessed",
     NotStored.NO_VALIDATOR: "the response is stale at once and has no validator to check it with",
     NotStored.TOO_LARGE: "the body is larger than one object may be",
-    NotStored.NO_ROOM: "bodies that are arriving now take all the room there is for them",
+    NotStored.NO_ROOM: "there is no room for it now: arriving bodies take it, or what lies there is worth more",
     NotStored.ARRIVING: "it is too large for memory, and another request's fetch is writing it to disk already",
     NotStored.CUT_SHORT: "the body ended before it was complete",
     NotStored.INVALIDATED: "the target was changed by an unsafe request while this was fetched",

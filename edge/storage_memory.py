@@ -33,7 +33,7 @@ RESERVED_SHARE = 0.5  # of the capacity, for bodies that are arriving
 FLUSHED = 2_000  # hits that one flush passes on
 EVICTIONS = 600  # objects that go in one call
 PATIENCE = 2_000  # second chances that the policy may give in one call
-HANDED_OVER = 500  # objects per slice of a change of policy
+HANDED_OVER = 250  # objects per slice of a change of policy
 COOLED = 2  # shards that are looked through at each tick
 VARIANTS_COST = 400  # bytes of a Variants record with its dict
 

@@ -25,6 +25,7 @@ class Handover(Policy):
 
     def advance(self, count: int) -> bool:
         """Hand over up to `count` objects; True when none is left."""
+        self.old.patience = count
         for _ in range(count):
             entry = self.old.victim()
             if entry is None:

@@ -307,6 +307,26 @@ def test_a_change_of_policy_goes_on_in_slices_and_keeps_the_order() -> None:
     assert going == [*order[:400], late, *order[400:], *last]
 
 
+@pytest.mark.parametrize("name", ["sieve", "s3fifo"])
+def test_no_slice_of_a_change_goes_through_all_that_was_asked_for(name: str) -> None:
+    """Each object has its second chance to lose, which the old policy takes back one after the other."""
+    capacity = 1 << 30
+    old = make_policy(name, capacity)
+    storage = MemoryStorage(capacity, old)
+    objects = [make(b"%04d" % number, 0) for number in range(2000)]
+    for stored in objects:
+        storage.put(stored, ())
+    storage.touched.extend(objects)
+    storage.flush()
+    storage.use(make_policy("lru", capacity))
+    ranks = {stored: stored.rank for stored in objects}
+    assert not storage.advance(50)
+    assert sum(stored.rank != ranks[stored] for stored in objects) <= 50 + 50
+    while not storage.advance(50):
+        pass
+    assert {storage.policy.victim() for _ in objects} == set(objects)
+
+
 def test_a_large_object_displaces_so_many_at_once_and_finds_its_room_later() -> None:
     small = make(b"0", 0).size
     capacity = 4 * EVICTIONS * small
