@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -588,3 +589,50 @@ async def test_an_edge_may_choose_its_origin_by_key() -> None:
             assert not one & other
     finally:
         await second.stop()
+
+
+async def test_a_shield_that_takes_no_connection_is_waited_for_as_long_as_is_set() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        waiting = []
+        for _ in range(
+            4
+        ):  # the queue of those who knock is full: the kernel drops what comes now, as a lost host does
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(server.getsockname())
+        backend = {"name": "far", "address": "127.0.0.1", "port": server.getsockname()[1]}
+        pools = {"shields": {"backends": [backend], "health": {"kind": "none"}}}
+        edge = {"shield": "shields", "parent_connect_timeout": 0.3}
+        async with network(
+            {"icn-1": "icn"}, body, pools=pools, edge=edge, upstream={"connect_timeout": 300}
+        ) as net:
+            answer = await net.ask("icn-1", "/a")
+            assert (answer.status, len(answer.caches)) == (200, 1)
+            value = mark(net.secrets.explain_key, b"GET", b"/b", int(wall()) + 30).decode()
+            answer = await net.ask("icn-1", "/b", f"Cdnlab-Explain: {value}")
+            (edge_hop,) = parse_hops(answer.fields["cdnlab-hop"].encode())
+            assert edge_hop.passed[0] == ("far", Reason.TIMED_OUT)
+        for each in waiting:
+            each.close()
+
+
+async def test_a_post_that_waits_for_the_clients_go_ahead_reaches_the_next() -> None:
+    async def script(talk: Talk) -> None:
+        await talk.say("HTTP/1.1 100 Continue\r\n\r\n")
+        await talk.answer(200, body=await talk.body())
+
+    async with network(PAIR, script) as net:
+        target = net.owned_by("icn-2", seen_from="icn-1")
+        await net.stop("icn-2")
+        reader, writer = await asyncio.open_connection(*net.topology.data_address("icn-1"))
+        head = (
+            f"POST {target} HTTP/1.1\r\nHost: shop.example\r\nExpect: 100-continue\r\nContent-Length: 4\r\n"
+        )
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
+        assert first.startswith(b"HTTP/1.1 100 ")
+        writer.write(b"body")
+        answer = await asyncio.wait_for(reader.read(), 15)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\nbody")

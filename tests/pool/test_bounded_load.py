@@ -33,7 +33,7 @@ def plain(made: Pool, key: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.25, 2.0])
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     weights=st.lists(st.integers(1, 5), min_size=1, max_size=7),
     steps=st.lists(
