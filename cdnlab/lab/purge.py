@@ -28,7 +28,8 @@ Json = dict[str, Any]
 ANSWER = 2.0
 """Seconds for the lab to say what people call its VIP."""
 AT_ONCE = 500
-"""Names in one purge; an edge takes a thousand."""
+BYTES = 128 * 1024
+"""Names in one purge, and their characters: an edge takes a thousand names, and a mebibyte of JSON."""
 
 
 def command(
@@ -130,14 +131,16 @@ def _token(where: StateDirectory) -> str:
 
 def _parts(asked: dict[str, list[str]], everything: bool, soft: bool) -> Iterator[Json]:
     """One purge, or several if it names more than one may."""
-    names = [(kind, name) for kind, names in asked.items() for name in names]
-    for start in range(0, max(1, len(names)), AT_ONCE):
-        part: Json = {"soft": soft}
-        for kind, name in names[start : start + AT_ONCE]:
+    part: Json = {"soft": soft, **({"all": True} if everything else {})}
+    count = size = 0
+    for kind, names in asked.items():
+        for name in names:
+            if count == AT_ONCE or (count and size + len(name) > BYTES):
+                yield part
+                part, count, size = {"soft": soft}, 0, 0
             part.setdefault(kind, []).append(name)
-        if everything and start == 0:
-            part["all"] = True
-        yield part
+            count, size = count + 1, size + len(name)
+    yield part
 
 
 def _as_json(said: Said) -> Json:

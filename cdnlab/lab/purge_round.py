@@ -61,6 +61,10 @@ class Round:
             for purge in purges[:-1]:
                 self._hand_over(purge, threads)
             taken, rows, why = self._hand_over(purges[-1], threads)
+            if taken is None and len(self._edges) > 1:
+                # before the last was told, one that was told first may have fetched from it what it had dropped
+                for purge in purges:
+                    self._hand_over(purge, threads)
             if taken is not None:
                 waiting = [threads.submit(self._wait, edge, taken[0]) for edge in self._edges]
                 rows = {row["node"]: row for row in (each.result() for each in waiting)}

@@ -38,6 +38,8 @@ OUTBOX_MAX = 1000
 with this edge."""
 APPEND_WITHIN = 0.5  # seconds
 AGAIN = 0.05  # of purge_lag_max, from one try to the next while an earlier word is still good
+TRIES = 4  # reads given up because this process was late, until that counts as the store's failure
+SHORTEST = 0.005  # seconds that a read may take at the least
 
 
 class PurgeStream:
@@ -58,6 +60,8 @@ class PurgeStream:
         self._followed = asyncio.Event()
         self._outbox: list[Rule] = []
         self._sending = False
+        self._asked = 0.0
+        """When the read was sent that confirmed last."""
         self._said = purges.standing.state
         self._life = purges.life.hex()
 
@@ -106,8 +110,9 @@ class PurgeStream:
         standing = self._purges.standing
         while True:
             self._wake.clear()
+            since = self._asked if standing.state is State.CONFIRMED else now()
             try:
-                async with asyncio.timeout(standing.pause):
+                async with asyncio.timeout(max(0.0, since + standing.pause - now())):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -117,38 +122,52 @@ class PurgeStream:
 
     async def _confirm(self) -> None:
         """Read until the end of the stream has been seen and applied, or until a read's time is up."""
-        purges, standing = self._purges, self._purges.standing
-        begun, tries = now(), 0
+        purges = self._purges
+        deadline, tries = self._deadline(), 0
         while True:
             asked = now()
             try:
-                current = await self._look(max(0.001, begun + standing.patience - asked))
+                current = await self._look(max(SHORTEST, deadline - asked))
             except StoreAway:
                 tries += 1
-                if not await self._once_more(begun, tries):
+                if self._was_late(deadline) and tries < TRIES:
+                    deadline = self._deadline()
+                elif not await self._once_more(deadline, tries):
                     purges.heard(asked=asked, now=now(), current=False)
                     break
-                if now() > begun + standing.patience:
-                    begun = now()
                 continue
-            if current:
-                purges.heard(asked=asked, now=now(), current=True)
-                if standing.state is State.CONFIRMED:
-                    break
-            begun = (
-                now()
-            )  # there was more than one answer holds, or the answer lay unread in a frozen process
+            if current and purges.heard(asked=asked, now=now(), current=True) is State.CONFIRMED:
+                self._asked = asked
+                break
+            deadline = (
+                self._deadline()
+            )  # there was more than one answer holds, or this one lay unread for too long
         self._tell()
 
-    async def _once_more(self, begun: float, tries: int) -> bool:
+    def _deadline(self) -> float:
+        """When a read that begins now has failed: while an earlier word is good, before that has run out, so that from
+        confirmed the way is straight to blind however slowly the store answers."""
+        standing, instant = self._purges.standing, now()
+        deadline = instant + standing.patience
+        if self._purges.state(instant) is State.CONFIRMED:
+            deadline = min(deadline, standing.until - EARLY * standing.lag_max)
+        return deadline
+
+    def _was_late(self, deadline: float) -> bool:
+        """Was it this process that stood still, and not the store?"""
+        standing, instant = self._purges.standing, now()
+        late = instant > deadline + EARLY * standing.lag_max
+        if late:
+            self._purges.state(instant)
+        return late
+
+    async def _once_more(self, deadline: float, tries: int) -> bool:
         """A read has failed: is it worth another try before that counts?"""
         standing, instant = self._purges.standing, now()
-        if instant > begun + standing.patience + EARLY * standing.lag_max:
-            return True  # this process was late, not the store
         state = self._purges.state(instant)
         if state is State.CONFIRMED:  # its word is still good, and the store may just be starting anew
             pause = AGAIN * standing.lag_max
-            if instant + pause < begun + standing.patience:
+            if instant + pause < deadline:
                 await asyncio.sleep(pause)
                 return True
         return state is State.BEHIND and tries == 1  # the connection may have died while we stood still

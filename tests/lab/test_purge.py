@@ -91,7 +91,7 @@ class Done(NamedTuple):
 
 def typed(state: Path, *words: str) -> Done:
     """`cdnlab purge`, in this process: starting one takes longer than what it does."""
-    app = typer.Typer()
+    app = typer.Typer(rich_markup_mode=None)
     app.command()(command)
     result = CliRunner().invoke(app, [*words, "--state", str(state)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -68,7 +69,8 @@ class Follower:
 
 
 @pytest_asyncio.fixture
-async def server(valkey: Valkey) -> AsyncIterator[Valkey]:
+async def server(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Valkey]:
+    monkeypatch.setattr("edge.purge.stream.APPEND_WITHIN", 10.0)  # a busy machine is no store that is away
     valkey.start()
     await valkey.answering()
     yield valkey
@@ -352,3 +354,29 @@ async def test_an_edge_that_starts_without_the_store_is_blind_after_one_read(val
     assert not any(follower.purges.lost.values()), "nothing was stored before that could be stale"
     await cancel_all()
     await follower.store.stop()
+
+
+async def test_a_store_that_answers_slowly_confirms_or_not_but_leaves_nobody_behind(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer takes two thirds of the lag: the next read is due when it comes, and has to be quicker."""
+    async with edges(server, "a") as (a,):
+        ask = a.store.ask
+
+        async def slowly(*command: Any, within: float) -> Any:
+            begun = now()
+            async with asyncio.timeout(within):
+                await asyncio.sleep(LAG * 2 / 3)
+                return await ask(*command, within=max(0.01, begun + within - now()))
+
+        async def or_away(*command: Any, within: float) -> Any:
+            try:
+                return await slowly(*command, within=within)
+            except TimeoutError:
+                raise StoreAway("too slow") from None
+
+        monkeypatch.setattr(a.store, "ask", or_away)
+        watch = Watch(a)
+        for state in (State.BLIND, State.CONFIRMED, State.BLIND):
+            await until(lambda wanted=state: a.state is wanted)  # type: ignore[misc]
+        watch.saw({State.CONFIRMED, State.BLIND})
