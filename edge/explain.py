@@ -135,7 +135,7 @@ def _stored(found: StoredObject | None, instant: float) -> dict[str, Any] | None
         "purged_softly": found.soft,
         "tags": [tag.decode("latin-1") for tag in found.tags],
         "groups": [group.decode("latin-1") for group in found.groups],
-        "codings": sorted(str(coding) for coding in found.forms or ()),
+        "codings": sorted(coding.decode("latin-1") for coding in found.forms or ()),
         "head": [line for line in head if line],
     }
 
