@@ -169,14 +169,13 @@ class Replies:
             assert found is not None, "has_part was asked before"
             start, end, body = found
             head = answer.partial(head, start, end, stored.parts.size, brief=facts.if_range is not None)
-        elif 200 <= status < 300:
-            if reader.conditional and self._unchanged(reader, stored):
-                status, head, body = 304, answer.not_modified(head), b""
-            elif isinstance(stored, Remote):
-                self._pour(reader, stored, head, status_line, backend, reason)
-                return
-            elif status == 200 and reader.line.method == b"GET" and shown.body is stored.body:
-                status, head, body = self._part(facts, stored, head, status_line)
+        elif 200 <= status < 300 and reader.conditional and self._unchanged(reader, stored):
+            status, head, body = 304, answer.not_modified(head), b""
+        elif isinstance(stored, Remote):
+            self._pour(reader, stored, head, status_line, backend, reason)
+            return
+        elif status == 200 and reader.line.method == b"GET" and shown.body is stored.body:
+            status, head, body = self._part(facts, stored, head, status_line)
         reader.sent = 0 if reader.line.method == b"HEAD" else len(body)
         self.record(reader, status, reader.result, reason, backend)
         x.answer(status, head, body)
@@ -324,8 +323,8 @@ class Replies:
 
     def failed(self, reader: Reader, failure: Failure, stale: StoredObject | None) -> None:
         """The origin gave no response: say so, without saying where it is. `stale`: what is stored, and may not be sent
-        so; where it says itself that it may not, the status is 504 (RFC 9111 §5.2.2.2). There is no Cache-Status in what
-        comes from no cache (RFC 9211 §2)."""
+        so; where it says itself that it may not, the status is 504 (RFC 9111 §5.2.2.2). There is no Cache-Status in
+        what comes from no cache (RFC 9211 §2)."""
         reader.fetch = None
         reader.x.source = None
         status = 504 if stale is not None and stale.control.forbids_stale else failure.status

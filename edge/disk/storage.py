@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
@@ -30,6 +29,7 @@ from edge.disk.jobs import Arrival, Commit, Copy, Drop, Job, Piece, Put, Remove,
 from edge.disk.layout import SEGMENT_MAX, SEGMENT_MIN, Bad, BadRecord, Kind
 from edge.disk.place import same, segment_of
 from edge.disk.read import read_object
+from edge.disk.readers import Readers
 from edge.disk.reasons import Dropped, State
 from edge.disk.record import Head, object_of, table_of
 from edge.disk.upkeep import Upkeep
@@ -105,7 +105,7 @@ class DiskStorage:
         self.written = self.written_bytes = self.loaded = self.reads_refused = 0
         self._reading = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pool = ThreadPoolExecutor(READERS, "disk reader")
+        self._pool = Readers(READERS)
         self.writer = Writer(
             self.files, directory, self.segment_size, keep_free, self.wall_offset, wall, self._report
         )
@@ -383,13 +383,14 @@ class DiskStorage:
         loop = asyncio.get_running_loop()
         ended = await loop.run_in_executor(None, self.writer.join, patience)
         await asyncio.sleep(0)  # the writer's last report
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if ended:
+            await loop.run_in_executor(self._pool, partial(self.directory.close, ended=True))
+        self._pool.shutdown()
         if not ended:
             return  # the thread still writes: the system ends it with the process, and the lock with both
         for segment in self.segments.values():
             segment.gone = True
             segment.close_if_unused()
-        await loop.run_in_executor(None, partial(self.directory.close, ended=True))
 
 
 class _ArrivingPiece(Piece):

@@ -67,6 +67,7 @@ class Upkeep:
         self._removed: set[int] = set()
         self._removed_variants: set[tuple[int, int]] = set()
         self._adopting: set[int] = set()  # the segment whose records are being entered into the index
+        self._pool: Executor | None = None
         self._starting = True
         self._tasks: list[asyncio.Task[None]] = []
         self._limit = storage.capacity
@@ -97,6 +98,7 @@ class Upkeep:
         if directory.fresh:
             self._give_up_unread()
         self._make_room()
+        self._pool = pool
         self._tasks.append(tasks.spawn(self._read_all(pool), "disk index"))
 
     async def _read_all(self, pool: Executor) -> None:
@@ -192,7 +194,7 @@ class Upkeep:
             "segment %d in %s: %s; what is as old is validated before use", number, directory.path, why
         )
         try:
-            await asyncio.get_running_loop().run_in_executor(None, directory.doubt, number)
+            await asyncio.get_running_loop().run_in_executor(self._pool, directory.doubt, number)
         except OSError as error:
             log.warning("cannot note that in %s: %s", directory.path, error.strerror or error)
 
