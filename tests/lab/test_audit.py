@@ -6,6 +6,7 @@ import itertools
 import json
 import secrets
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.support.commands import Typed
 from tests.support.leaky_site import App, Asked, Reply, leaky_site
 from tests.support.naive_cache import naive_cache
 from tests.support.one_edge import one_edge
+from tests.support.peers import free_port
 from tests.support.scripted_site import scripted_site
 
 LOGINS = (
@@ -37,11 +39,18 @@ def same(*fields: str, size: int = 0) -> Callable[[Asked], Reply]:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[tuple[App, str]]:
+def edge_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory in which the edge leaves its secrets."""
+    return tmp_path_factory.mktemp("edge")
+
+
+@pytest.fixture(scope="module")
+def site(edge_state: Path) -> Iterator[tuple[App, str]]:
     """The application, and the URL of a real edge before it."""
     with ExitStack() as stack:
         app = stack.enter_context(leaky_site())
-        yield app, stack.enter_context(one_edge(app.url))
+        admin = ("--state", str(edge_state), "--admin", f"127.0.0.1:{free_port()}")
+        yield app, stack.enter_context(one_edge(app.url, *admin))
 
 
 @pytest.fixture
@@ -160,6 +169,36 @@ def test_users_by_a_field_of_their_own(site: tuple[App, str], typed: Typed) -> N
     )
     page = found(typed, f"{url}/closed", *each, code=0)["closed"]
     assert page["reason"] == "authorization"
+
+
+def test_a_cookie_of_a_first_visit_that_the_edge_stores_as_it_may(
+    site: tuple[App, str], typed: Typed
+) -> None:
+    """RFC 9111 lets a cache store Set-Cookie, and the edge does by default: that is the application's leak."""
+    app, url = site
+    app.pages["/visit"] = lambda asked: (
+        [
+            "Cache-Control: max-age=60",
+            *([] if "cookie" in asked.fields else [f"Set-Cookie: visit={secrets.token_hex(8)}"]),
+        ],
+        "<p>the same for all",
+    )
+    page = found(typed, f"{url}/visit", code=1)["visit"]
+    assert {one["kind"] for one in page["leaks"]} == {"cookie"}
+    assert "set-cookie-stored" in kinds(page)
+
+
+def test_an_edge_that_shares_its_directory_is_purged_first(
+    site: tuple[App, str], edge_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, url = site
+    app.pages["/again"] = hello("Cache-Control: max-age=60")
+    with urllib.request.urlopen(f"{url}/again", timeout=10) as answer:
+        assert b"stranger" in answer.read()  # what is stored now, and would be given to everybody
+    page = found(Typed(audit.command, edge_state, monkeypatch), f"{url}/again", *LOGINS, code=1)["again"]
+    assert "purged" in page["cold"]
+    ways = {(one["owner"], one["receiver"]) for one in page["leaks"]}
+    assert {("user 1", "user 2"), ("user 2", "user 1")} <= ways
 
 
 # ---- a cache that stores cookies ----
