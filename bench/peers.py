@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.programs import find_program
+from bench.fill import END
+from bench.programs import find_program, free_port
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def _installed(program: str) -> str:
 
 def _our_edge(site: Site) -> list[str]:
     listen, origin = f"127.0.0.1:{site.port}", f"http://127.0.0.1:{site.upstream}"
-    return [sys.executable, "-m", "edge", "--listen", listen, "--origin", origin, "--admin", "off"]
+    admin = f"127.0.0.1:{free_port()}"
+    return [sys.executable, "-m", "edge", "--listen", listen, "--origin", origin, "--admin", admin]
 
 
 def _our_balancer(site: Site) -> list[str]:
@@ -87,7 +89,7 @@ events {{ worker_connections 4096; }}
 http {{
     access_log off;
     sendfile on;
-    default_type text/html;
+    default_type application/octet-stream;  # no type that an edge would compress: all contenders send the same bytes
     keepalive_requests 100000;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
@@ -130,6 +132,17 @@ _NGINX_UPSTREAM = """\
     }}
 """
 
+_NGINX_SMALL = """\
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location {path} {{
+            add_header Cache-Control "public, max-age=86400";
+            {tag}
+            return 200 "{text}";
+        }}
+    }}
+"""
+
 
 def _nginx(site: Site, http: str) -> list[str]:
     user = "user root;" if os.geteuid() == 0 else ""  # its worker must read what the bench writes
@@ -162,6 +175,14 @@ def upstream_command(site: Site, objects_1m: int) -> list[str]:
         (directory / str(number)).write_bytes(os.urandom(1 << 20))
     text = "0123456789abcdef" * 64
     return _nginx(site, _NGINX_UPSTREAM.format(port=site.port, text=text, directory=site.directory))
+
+
+def small_upstream_command(site: Site, path: str, size: int, tag: str) -> list[str]:
+    """An nginx that answers whatever lies under `path` with `size` bytes, and `tag` as its Surrogate-Key if there is
+    one."""
+    line = f"add_header Surrogate-Key {tag};" if tag else ""
+    text = END.decode().rjust(size, "x")
+    return _nginx(site, _NGINX_SMALL.format(port=site.port, path=path, tag=line, text=text))
 
 
 # --- HAProxy ----------------------------------------------------------------------------------------------------------

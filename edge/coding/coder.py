@@ -1,15 +1,14 @@
 """Makes the compressed forms of stored objects, in a thread, and picks among those that are ready.
 
 Acts on what codable.py and negotiation.py decide. The loop waits for nothing: until a form is ready the client gets
-the best one that is, or identity. Each form is made once: a mark in `forms` says that it is being made, or was not
-worth it.
+the best one that is, or identity. Each form is made once: a mark in `forms` says that it is being made. An object
+that was not worth it costs its hits nothing any more, and its Vary says what the origin said.
 
     forms                what it says
-    None                 this object is never coded
+    None                 this object is never coded: it may not be, or it was tried and hardly got smaller
     NOTHING              it may be coded, and nobody has asked for it yet (one dict, shared by all such objects)
     {br: form}           ready
-    {br: None}           being made
-    {br: None, zstd: None, gzip: None}     coding does not make it smaller (one dict, shared), or all are being made
+    {br: None}           being made, or not worth it where another form is
 
 A form's bytes are added to its parent's size, so they are evicted, purged and replaced with it, and with nothing else.
 They are in memory only: an object that comes back from disk has its forms made anew.
@@ -28,6 +27,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
@@ -103,7 +103,7 @@ class Coder:
     """The forms of one edge's objects."""
 
     __slots__ = (
-        "_busy", "_edges", "_inbox", "_jobs", "_member", "_queue", "_storage", "_useless", "not_coded", "rules",
+        "_busy", "_edges", "_inbox", "_jobs", "_member", "_queue", "_storage", "not_coded", "rules",
         "tallies", "waiting_bytes",
     )  # fmt: skip
 
@@ -118,7 +118,6 @@ class Coder:
         self.waiting_bytes = 0
         self._storage = storage
         self._member = member
-        self._useless: dict[bytes, StoredObject | None] = dict.fromkeys(rules.codings)
         self._jobs: dict[tuple[int, bytes], Job] = {}
         self._queue: deque[Job] = deque()
         self._busy = False
@@ -164,7 +163,7 @@ class Coder:
             return
         _announce(fresh)
         fresh.forms = forms
-        if forms is NOTHING or forms is self._useless:
+        if forms is NOTHING:
             return
         fresh.forms = {}
         for coding, form in forms.items():
@@ -232,8 +231,8 @@ class Coder:
             self.not_coded[NotCoded.BUSY] += 1
             return
         promises = digests.promised(_index(stored))
-        if promises is None:  # a 304 has brought one since
-            stored.forms = None
+        if promises is None:  # what lies on disk may have been adopted by other rules
+            self._give_up(stored, coding)
             return
         if stored.forms is NOTHING or stored.forms is None:
             stored.forms = {}
@@ -275,9 +274,8 @@ class Coder:
         tally.seconds += made.seconds
         if made.reason is not None:
             self._drop(job, made.reason)
-            if parent.forms is not None:
-                parent.forms = self._useless
-        elif not self._lies(parent) or parent.forms is None or parent.forms is self._useless:
+            self._give_up(parent, coding)
+        elif not self._lies(parent) or parent.forms is None:
             self._drop(job, NotCoded.GONE)
         else:
             self._drop(job, None)
@@ -287,6 +285,19 @@ class Coder:
             tally.after += len(made.body)
             self._storage.resize(parent, form.size)
 
+    def _give_up(self, stored: StoredObject, coding: bytes) -> None:
+        """It was not worth it in this coding. Unless there is a form in another, it is not coded at all."""
+        forms = stored.forms
+        if forms is None:
+            return
+        if any(form is not None for known, form in forms.items() if known != BARE):
+            stored.forms = {**forms, coding: None}
+            return
+        plain = bare(stored)
+        by = len(plain.start) - len(stored.start)
+        stored.start, stored.head_until, stored.forms = plain.start, -inf, None
+        self._storage.resize(stored, 2 * by - sum(form.size for form in forms.values() if form is not None))
+
     def _drop(self, job: Job, reason: NotCoded | None) -> None:
         """A job is over; the mark of one that came to nothing goes too, so that it may be ordered again."""
         self._jobs.pop((id(job.parent), job.coding), None)
@@ -294,7 +305,7 @@ class Coder:
         if reason is not None:
             self.not_coded[reason] += 1
             forms = job.parent.forms
-            if forms is not None and forms is not self._useless and forms.get(job.coding, forms) is None:
+            if forms is not None and forms.get(job.coding, forms) is None:
                 del forms[job.coding]
 
     def _lies(self, stored: StoredObject) -> bool:

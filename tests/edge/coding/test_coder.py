@@ -144,10 +144,40 @@ async def test_what_does_not_get_smaller_is_tried_once(bench: Bench) -> None:
     bench.coder.pick(parent, (b"zstd",), 1001.0)
     await bench.ready()
     assert bench.coder.not_coded[NotCoded.NOT_SMALLER] == 1
+    assert parent.forms is None, "its hits cost nothing more"
+    assert parent.head_until < 0
+    assert "vary" not in fields(parent.start)
     for codings in (ALL, (b"gzip",), (b"br",), (b"zstd",)):
         assert bench.coder.pick(parent, codings, 1001.0) is parent
     assert bench.coder.waiting == 0
-    assert bench.room.grown == 0
+    assert parent.size == stored(HTML, 'ETag: "1"', body=NOISE).size
+
+
+async def test_one_coding_that_is_not_worth_it_costs_no_other(bench: Bench, monkeypatch: Any) -> None:
+    parent = bench.put()
+    bench.coder.pick(parent, (b"gzip",), 1001.0)
+    await bench.ready()
+    monkeypatch.setattr(module, "make", lambda *_: module.Made(0.0, b"", {}, NotCoded.NOT_SMALLER))
+    for _ in range(3):
+        form = bench.coder.pick(parent, (b"br", b"gzip"), 1001.0)
+        assert fields(form.head)["content-encoding"] == "gzip"
+        await bench.ready()
+    assert bench.coder.not_coded[NotCoded.NOT_SMALLER] == 1
+    assert bench.coder.pick(parent, (b"br",), 1001.0) is parent
+
+
+async def test_a_bare_one_goes_with_what_is_not_worth_it(bench: Bench) -> None:
+    parent = bench.put("Vary: Cookie", body=NOISE)
+    parent.variant = b"x"
+    record = Variants((b"cookie",))
+    record.objects[b"x"] = parent
+    bench.room.lies[parent.key] = record
+    bench.coder.pick(parent, (BARE,), 1001.0)
+    bench.coder.pick(parent, (b"br",), 1001.0)
+    await bench.ready()
+    assert parent.forms is None
+    assert fields(parent.start)["vary"] == "Cookie"
+    assert parent.size == stored(HTML, 'ETag: "1"', "Vary: Cookie", body=NOISE).size
 
 
 async def test_a_form_of_what_has_gone_is_thrown_away(bench: Bench, gate: threading.Event) -> None:
