@@ -10,9 +10,9 @@ for nobody. The real policy is counted by the same rule, so a shadow of it comes
 Memory and time are bounded by looking at fewer keys, not by looking less often: of every 2, 4, 8 … keys the one whose
 hash ends in zeros, in a cache as many times smaller (Waldspurger, Park, Garthwaite, Ahmad: Efficient MRC construction
 with SHARDS, FAST 2015; Waldspurger, Saemundsson, Ahmad, Park: Cache modeling and optimization using miniature
-simulations, ATC 2017). A shadow starts with all keys. When one holds NOTES notes, or more requests come for the keys
-that are looked at than BURST or BUSY allow, all halve their keys and begin to count anew; they stand still until each
-has done it. Pure.
+simulations, ATC 2017). A shadow starts with all keys. When one holds NOTES notes, or all take MEMORY, or more requests
+come for the keys that are looked at than BURST or BUSY allow, all halve their keys and begin to count anew; they stand
+still until each has done it. Pure.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NOTES = 16_384  # per shadow; the paper finds 8,000 enough for an error of a hundredth
 BURST = 400  # requests in one flush: a millisecond and a half
 BUSY = 2_000  # requests in twenty ticks, which are a second: a hundredth of a core
+MEMORY = 42 << 20  # bytes, of all notes and of what the policies remember of what is gone
 TICKS = 20
 COARSEST = 20  # halvings: the hash bits by which all variants of a key agree
 EVICTIONS = 100  # notes that go in one call; what is too much then goes at the calls and ticks that follow
@@ -267,7 +268,7 @@ class Shadows:
         self._now = now
         self._ticks += 1
         if self._ticks == TICKS:
-            if self._seen > BUSY and not self._halving:
+            if not self._halving and (self._seen > BUSY or self.memory > MEMORY):
                 self._coarsen()
             self._seen = self._ticks = 0
         if self._halving:

@@ -197,8 +197,8 @@ class MemoryStorage:
 
     @property
     def behind(self) -> bool:
-        """Is there something left that `flush` or `advance` should do soon?"""
-        return bool(self.touched) or self.changing
+        """Is more left to do than waits for the next tick?"""
+        return len(self.touched) >= FLUSHED or self.changing
 
     @property
     def changing(self) -> bool:

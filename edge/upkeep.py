@@ -14,7 +14,7 @@ from cdnlab.node.metrics import Family, MetricSpec, family
 from cdnlab.node.node import BadRequest
 from edge.eviction.registry import make, names
 from edge.shadows import Score, Shadows
-from edge.storage_memory import HANDED_OVER, MemoryStorage
+from edge.storage_memory import MemoryStorage
 
 TICK = 0.05  # seconds: hits reach the policy this late at most, but for the last before an object arrives
 
@@ -64,15 +64,11 @@ class Upkeep:
         self._storage = storage
 
     async def run(self) -> None:
-        """Tick until cancelled. What is too much for one step goes on at once, after whoever waits for the loop."""
+        """Tick until cancelled. What is too much for one tick goes on at once, after whoever waits for the loop."""
         storage = self._storage
         while True:
             storage.tick(now())
-            while storage.behind:
-                await asyncio.sleep(0)
-                storage.flush()
-                storage.advance(HANDED_OVER)
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(0 if storage.behind else TICK)
 
     def change(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """POST /policy: {"policy": its name}. BadRequest for one that there is not."""

@@ -350,7 +350,7 @@ class EdgeSpec(Section):
     shadows: tuple[PolicyName, ...] = setting(
         ("lru", "fifo", "sieve", "s3fifo", "wtinylfu", "arc", "gdsf"),
         "Policies that run beside it on keys alone, so that `cdnlab status --policies` can say what the hit ratio "
-        "would have been under each. They take up to 6 MiB each, and of many keys look at a part. Empty: none.",
+        "would have been under each. Together they take at most 42 MiB, and of many keys look at a part. Empty: none.",
         "policies",
     )
     variants_max: int = setting(

@@ -237,6 +237,20 @@ def test_many_requests_a_second_halve_the_keys_and_few_do_not() -> None:
         assert shadows.one_in == one_in
 
 
+def test_what_the_gone_leave_behind_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few large objects that stay, and many small ones that pass: more ghosts than notes."""
+    monkeypatch.setattr(module, "MEMORY", 300_000)
+    storage = storage_of("lru", 1 << 22, ("arc", "s3fifo"))
+    shadows = storage.shadows
+    assert shadows is not None
+    for number in range(30_000):
+        storage.put(make(b"%d" % number, 0), ())
+        if number % 50 == 0:
+            storage.tick(0.0)
+    assert shadows.one_in > 1
+    assert shadows.memory <= 300_000 + 100_000
+
+
 def test_a_large_object_displaces_so_many_notes_at_once() -> None:
     size = make(b"0000", 0).size
     storage = storage_of("lru", 2000 * size, ("lru",))

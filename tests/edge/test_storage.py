@@ -275,8 +275,11 @@ def test_a_flush_passes_on_so_many_in_their_order_and_keeps_the_list_itself() ->
     sent = [make(b"%d" % (number % 50)) for number in range(2 * FLUSHED + 10)]
     for stored in sent:
         append(stored)
-    for _ in range(3):
-        storage.flush()
+    storage.flush()
+    assert storage.behind
+    storage.flush()
+    assert not storage.behind, "a few hits may wait for the next tick: under load there are always some"
+    storage.flush()
     append(sent[0])
     storage.flush()
     assert seen == [*sent, sent[0]]
