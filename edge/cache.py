@@ -323,7 +323,7 @@ class Cache:
         found, why = self._stored(reader, place.key, self.storage.find(place.key), instant)
         if found is None or why is not None or variation_of(found.start) != place.variation:
             return None, NotReused.NOTHING_STORED
-        purged = self.purges.may_concern(reader.key, found.mark)
+        purged = self.purges.may_concern(reader.key, found.mark, instant)
         return (None, NotReused.NOTHING_STORED) if purged else (found, None)
 
     def _stored(
@@ -379,7 +379,7 @@ class Cache:
             if flight is not None and flight.headed and flight.names and shared == reader.key:
                 shared += b"\n" + variant_key(flight.names, reader.field)
                 flight = flights.leader(shared) or flight
-            if flight is not None and self.purges.may_concern(flight.key, flight.mark):
+            if flight is not None and self.purges.may_concern(flight.key, flight.mark, now()):
                 flights.close(flight)  # who comes after a purge must not get what was asked for before it
                 flight = None
             if flight is not None and not known:

@@ -42,7 +42,7 @@ class Purges(Protocol):
     def judge(self, stored: StoredObject) -> Verdict:
         """What the rules that are newer than the beginning of its fetch say; notes that it was compared."""
 
-    def may_concern(self, key: bytes, mark: object) -> bool:
+    def may_concern(self, key: bytes, mark: object, now: float) -> bool:
         """Could a rule newer than `mark` mean the response that a fetch with this mark brings? Then nobody who comes
         now may share it."""
 
@@ -72,7 +72,7 @@ class NoPurges:
         stored.checked = self.position
         return Verdict.KEEP
 
-    def may_concern(self, key: bytes, mark: object) -> bool:
+    def may_concern(self, key: bytes, mark: object, now: float) -> bool:
         """No."""
         return False
 

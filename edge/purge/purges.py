@@ -61,7 +61,7 @@ class Purges:
     """See edge.purging.Purges; what it has beyond is for the stream, the sweep and the admin API."""
 
     __slots__ = (
-        "_began", "_floor_place", "_listeners", "_lives", "_local_rules", "_old_place", "applied", "by_kind",
+        "_began", "_floor_place", "_lapsed", "_listeners", "_lives", "_local_rules", "_old_place", "applied", "by_kind",
         "confirmed_until", "equal", "life", "local", "lost", "on_kept", "place", "position", "rules", "spoilt",
         "standing", "to_others", "verdicts",
     )  # fmt: skip
@@ -94,6 +94,8 @@ class Purges:
         """Called when kept() has changed."""
         self._listeners: list[Callable[[], None]] = []
         self._began = 0
+        self._lapsed = 0
+        """The number at which this edge was last found to be behind."""
         self._lives: dict[str, int] = {life.hex(): 0}
         self._floor_place: Position | None = None
         self._old_place: Position | None = None
@@ -128,16 +130,22 @@ class Purges:
     admits = judge
     """The same, at the moment of storing."""
 
-    def may_concern(self, key: bytes, mark: object) -> bool:
+    def may_concern(self, key: bytes, mark: object, now: float) -> bool:
         """Could a rule newer than `mark` concern the response of a fetch for `key` whose head has not come yet? Then a
-        later request must not share it."""
-        return self.rules.may_concern(key, mark if isinstance(mark, int) else -1)
+        later request must not share it. Nor must it while this edge is behind, nor a fetch from before it was: there
+        may be rules that it does not know."""
+        if self.state(now) is State.BEHIND:
+            return True
+        since = mark if isinstance(mark, int) else -1
+        return since < self._lapsed or self.rules.may_concern(key, since)
 
     def state(self, now: float) -> State:
         """What this edge's word about purges is worth at an instant."""
         before = self.standing.state
         state = self.standing.at(now)
         if state is not before:
+            self.rules.number += 1  # what begins from now on can be told from what began before
+            self._lapsed = self.rules.number
             self.tell()
         return state
 

@@ -93,9 +93,14 @@ def test_an_edge_that_is_behind_uses_nothing() -> None:
     assert purges.behind(102.0)
     assert found.checked != purges.position == -1
     assert purges.confirmed_until < 102.0
+    assert purges.may_concern(URL, purges.mark(), 102.0), "no fetch is shared meanwhile"
+    begun = purges.mark()
     purges.heard(asked=102.0, now=102.1, current=True)
+    assert purges.judge(found) is Verdict.KEEP
     assert found.checked == purges.position
     assert purges.confirmed_until == 104.0
+    assert purges.may_concern(URL, found.mark, 102.1), "a fetch from before it was behind"
+    assert not purges.may_concern(URL, begun, 102.1)
 
 
 def test_a_blind_edge_serves_and_applies_what_is_posted_to_it() -> None:
