@@ -36,7 +36,7 @@ from edge.cache import Cache
 from edge.coding.coder import Coder
 from edge.coding.rules import from_spec
 from edge.collapse import Flights
-from edge.disk.opening import attach, directory_of, open_disk
+from edge.disk.opening import attach, directory_of, last_words, open_disk
 from edge.disk.opening import status as disk_status
 from edge.disk.storage import DiskStorage
 from edge.explain import explain
@@ -198,7 +198,7 @@ class Edge:
         if self.cache is not None and self.cache.coder is not None:
             self.cache.coder.stop()
         if self.disk is not None:
-            await self.disk.close(LAST_WRITES)
+            await last_words(self.cache, self.disk, LAST_WRITES)
 
     def status(self) -> Mapping[str, Any]:
         """Backends, and what is stored."""

@@ -58,6 +58,14 @@ def attach(cache: Cache, disk: DiskStorage, object_max: int) -> None:
     disk.start()
 
 
+async def last_words(cache: Cache | None, disk: DiskStorage, seconds: float) -> None:
+    """The process ends in order: what lies in memory goes to disk, as much as half of `seconds` allow; then it is
+    closed."""
+    if cache is not None and cache.shelf is not None:
+        await cache.shelf.spill(seconds / 2)
+    await disk.close(seconds / 2)
+
+
 def status(shelf: Shelf | None) -> dict[str, Any] | None:
     """The "disk" of /status; None without one."""
     if shelf is None:

@@ -9,10 +9,12 @@ An object that is found has met the purge rules before it is used, as every stor
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
 from cdnlab.net import tasks
+from cdnlab.net.clock import now
 from edge.disk.found import Found, Remote
 from edge.disk.incoming import Incoming
 from edge.disk.pour import Pour
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 WAITERS_MAX = (
     1000  # requests that wait for one object to be read; the next ones go on as if it were not there
 )
+
+SPILL = (
+    4 << 20
+)  # bytes that may wait while memory is written out at the end, so few that they are written in time
 
 log = logging.getLogger("cdnlab.disk")
 
@@ -139,6 +145,17 @@ class Shelf:
         """It went from memory for want of room. A Partial is not worth a place; parts are for the moment."""
         if type(stored) is StoredObject:
             self.disk.put(stored, names)
+
+    async def spill(self, seconds: float) -> None:
+        """The process ends: write what lies in memory, as much as `seconds` allow."""
+        storage, disk, end = self.cache.storage, self.disk, now() + seconds
+        for stored in list(storage):
+            while disk.queued > SPILL and now() < end:  # noqa: ASYNC110 - once in a node's life
+                await asyncio.sleep(0.002)
+            if now() >= end:
+                return
+            known = storage.find(stored.key)
+            self.evicted(stored, known.names if isinstance(known, Variants) else ())
 
     def keep(self, stored: StoredObject, names: tuple[bytes, ...]) -> bool:
         """Memory has no room for a new object; False if the disk has none either. What either has is older."""

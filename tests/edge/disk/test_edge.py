@@ -221,6 +221,19 @@ async def test_after_a_restart_age_conditions_ranges_and_head_are_right(tmp_path
         assert len(stage.site.asked) == asked
 
 
+async def test_what_lies_in_memory_outlives_an_end_in_order(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.site.fields.append("Vary: Accept")
+        await stage.right("/5000/a", "Accept: 1")
+        stage.site.edition = b"second "
+        await stage.right("/5000/a", "Accept: 2")
+        await stage.again()
+        assert (await stage.right("/5000/a", "Accept: 2")).said == "edge; hit; detail=disk"
+        stage.site.edition = b""
+        assert (await stage.right("/5000/a", "Accept: 1")).said == "edge; hit; detail=disk"
+        assert "vary-miss" in (await stage.right("/5000/a", "Accept: 3")).said
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 async def test_what_is_too_large_for_memory_streams_to_disk_and_is_served_from_there(
     tmp_path: Path, chunked: bool
@@ -544,12 +557,11 @@ async def test_a_killed_process_comes_back_with_what_was_on_disk(tmp_path: Path)
         await edge.start()
         for target in targets:
             assert (await ask(edge.port, target)).body == site.body(target)
-        for number in (signal.SIGKILL, signal.SIGTERM):
-            await edge.settled()
-            await edge.end(number)
-            await edge.start()
-            await edge.settled()
-            assert await hits(edge, site, targets) > 30
+        await edge.settled()
+        await edge.end(signal.SIGKILL)
+        await edge.start()
+        await edge.settled()
+        assert await hits(edge, site, targets) > 30
         busy = asyncio.gather(*(ask(edge.port, each + "?new") for each in targets), return_exceptions=True)
         await asyncio.sleep(random.uniform(0.01, 0.2))
         await edge.end(signal.SIGKILL)

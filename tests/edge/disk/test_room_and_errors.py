@@ -366,7 +366,7 @@ def test_an_object_takes_little_memory() -> None:
     from edge.disk.index import key_hash
     from edge.disk.place import place
 
-    index, count = Index(), 100_000
+    index, count = Index(), 60_000
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
