@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from bench.load import LoadFailed
 from bench.peers import version
 from bench.programs import ROOT, NotStarted, find_program, two_cores
 from bench.report import row_json, row_lines
-from bench.rows import NOT_YET, ROWS, Row
+from bench.rows import NOT_YET, ROWS, SMALL, Row
 from bench.run import Bench
 from cdnlab.lab.errors import LabError
 
@@ -44,10 +45,12 @@ def main() -> int:
     print(f"cdnlab bench, {choices.rounds} rounds of {choices.seconds} s. {_versions(facts)}")
     print(_METHOD.format(server=f"cpu{cores[0]}", load=f"cpu{cores[1]}"))
     with tempfile.TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True) as directory:
-        bench = Bench(*cores, choices.seconds, choices.rounds, Path(directory), _progress)
+        bench = Bench(*cores, choices.seconds, choices.rounds, Path(directory), _progress, choices.objects)
         rows = [row for row in ROWS if row.name in choices.row]
         measured = [_measure(bench, row) for row in rows]
-        measured += [_figure(bench, figure) for figure in FIGURES if figure.name in choices.row]
+        for figure in FIGURES:
+            if figure.name in choices.row:
+                measured += _figure(bench, figure)
     for title, reason in NOT_YET:
         print(f"{title}: not measured, {reason}")
     _keep(choices.json, {**facts, "rounds": choices.rounds, "seconds": choices.seconds, "rows": measured})
@@ -65,6 +68,9 @@ def _choices() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: %(default)s)")
     parser.add_argument(
+        "--objects", type=int, default=1_000_000, help="objects of the row objects (default: %(default)s)"
+    )
+    parser.add_argument(
         "--json", type=Path, help="where to keep the numbers (default: bench/results/<time>.json)"
     )
     choices = parser.parse_args()
@@ -72,12 +78,14 @@ def _choices() -> argparse.Namespace:
     choices.json = choices.json or ROOT / "bench" / "results" / time.strftime("%Y%m%d-%H%M%S.json")
     if choices.seconds < 1 or choices.rounds < 1:
         parser.error("--seconds and --rounds are at least 1")
+    if choices.objects < SMALL:
+        parser.error(f"--objects is at least {SMALL}")
     return choices
 
 
 def _measure(bench: Bench, row: Row) -> dict[str, Any]:
     """One row, printed when it is done."""
-    reason = next((f"{name} is not installed" for name in ("wrk", "nginx") if not find_program(name)), None)
+    reason = _missing(("wrk", "nginx"))
     if reason is not None:
         print(f"{row.title}: not measured, {reason}\n")
         return {"row": row.name, "missing": reason}
@@ -90,21 +98,32 @@ def _measure(bench: Bench, row: Row) -> dict[str, Any]:
     return row_json(result)
 
 
-def _figure(bench: Bench, figure: Figure) -> dict[str, Any]:
-    """One figure, measured each round anew, printed when it is done."""
-    values = []
+def _missing(programs: Sequence[str]) -> str | None:
+    return next((f"{name} is not installed" for name in programs if not find_program(name)), None)
+
+
+def _figure(bench: Bench, figure: Figure) -> list[dict[str, Any]]:
+    """One figure, measured each round anew, printed when it is done; an entry for each part."""
+    reason = _missing(figure.programs)
+    if reason is not None:
+        print(f"{figure.name}: not measured, {reason}")
+        return [{"row": figure.name, "missing": reason}]
+    values: list[Mapping[str, float]] = []
     try:
-        for round_ in range(bench.rounds):
+        for round_ in range(1 if figure.once else bench.rounds):
             directory = bench.directory / f"{figure.name}{round_}"
             directory.mkdir()
-            value = figure.measure(directory, (bench.server_core, bench.load_core)) * figure.scale
-            values.append(value)
-            bench.say(f"  {figure.name} round {round_ + 1}: {value:.2f} {figure.unit}")
-    except (NotStarted, LabError, OSError) as failure:
-        print(f"{figure.title}: failed: {failure}")
-        return {"row": figure.name, "failed": str(failure)}
-    print(figure.line(values), flush=True)
-    return figure.as_json(values)
+            values.append(figure.measure(bench, directory))
+            said = [
+                f"{part.name} {values[-1][part.name] * part.scale:.2f} {part.unit}" for part in figure.parts
+            ]
+            bench.say(f"  {figure.name} round {round_ + 1}: {', '.join(map(str.rstrip, said))}")
+    except (NotStarted, LoadFailed, LabError, OSError) as failure:
+        print(f"{figure.name}: failed: {failure}")
+        return [{"row": figure.name, "failed": str(failure)}]
+    parts = [(part, [each[part.name] for each in values]) for part in figure.parts]
+    print("\n".join(part.line(found) for part, found in parts), flush=True)
+    return [part.as_json(figure.name, found) for part, found in parts]
 
 
 def _facts(cores: tuple[int, int]) -> dict[str, Any]:

@@ -30,6 +30,11 @@ def cpu_seconds(pids: list[int]) -> float:
     return ticks * _TICK
 
 
+def waited_seconds(pid: int) -> float:
+    """Seconds for which a process's first thread could have run, and another had its core (/proc/PID/schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) * 1e-9
+
+
 def resident_bytes(pid: int) -> int:
     """VmRSS of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -22,12 +22,14 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True)
 class Shape:
-    """What is asked for: `objects` targets under `prefix`, and how many different Cookies."""
+    """What is asked for: `objects` targets under `prefix`, one after the other or at random, and how many different
+    Cookies."""
 
     prefix: str
     objects: int
     connections: int
     cookies: int
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def run_load(port: int, shape: Shape, seconds: int) -> Load:
         str(_SCRIPT),
     ]
     words += [f"http://127.0.0.1:{port}/", "--", shape.prefix, str(shape.objects), str(shape.cookies)]
+    words += ["random"] if shape.random else []
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 30)
     return parse_summary(done.stdout + done.stderr)
 

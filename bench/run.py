@@ -67,6 +67,8 @@ class Bench:
     rounds: int
     directory: Path
     say: Callable[[str], None]
+    #: How many objects a cache that is full of them holds.
+    objects: int = 1_000_000
 
     def measure(self, row: Row) -> Result:
         """The whole row. LoadFailed or NotStarted (the upstream) where nothing can be measured."""
@@ -79,7 +81,7 @@ class Bench:
             for round_ in range(self.rounds):
                 shift = round_ % max(1, len(started))
                 for one in started[shift:] + started[:shift]:
-                    sample = self._sample(row, one, upstream)
+                    sample = self.sample(row, one, upstream)
                     result.samples.setdefault(one.contender.name, []).append(sample)
                     self.say(_progress(row, round_, one, sample))
         return result
@@ -117,7 +119,8 @@ class Bench:
             result.missing[contender.name] = reason
             self.say(f"  {row.name}: {contender.name} not measured: {reason}")
 
-    def _sample(self, row: Row, one: Started, upstream: list[int]) -> Sample:
+    def sample(self, row: Row, one: Started, upstream: list[int]) -> Sample:
+        """Load one server for the seconds of a sample; `upstream`: the processes that a cache must not ask."""
         core, other = core_time(self.server_core), core_time(self.load_core)
         own, behind = cpu_seconds(one.pids), cpu_seconds(upstream)
         load = run_load(one.port, row.shape, self.seconds)

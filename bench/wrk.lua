@@ -1,11 +1,12 @@
 -- What every request of the bench looks like: twelve fields as a browser sends them, over `objects` targets.
--- Arguments after "--": path prefix, number of objects, number of different Cookies.
+-- Arguments after "--": path prefix, number of objects, number of different Cookies, and "random" for targets at random.
 --
 -- wrk's scripts can't tell connections apart, but threads can: each thread has a Cookie of its own and an eighth of the
 -- connections. So a connection repeats its own Cookie, as browsers do, and eight connections share one. (A thread per
 -- connection would give each its own, and costs wrk twice the time per request.)
 
 local requests, turn = {}, 0
+local before, after, most -- of a target at random: what its number stands between, and how high it may be
 
 local function one(path, cookie)
   return table.concat({
@@ -29,8 +30,17 @@ end
 function init(args)
   local prefix, objects, cookies = args[1], tonumber(args[2]), tonumber(args[3])
   local cookie = cookies > 1 and id or 0
+  local session = string.format("%08x6f1c2a9be77d4405%08x", cookie * 2654435761 % 4294967296, cookie)
+  if args[4] == "random" then
+    local whole = one(prefix .. "#", session)
+    local at = whole:find("#", 1, true)
+    before, after, most = whole:sub(1, at - 1), whole:sub(at + 1), objects - 1
+    math.randomseed(os.time() * 8 + id)
+    request = at_random
+    return
+  end
   for i = 0, objects - 1 do
-    requests[i + 1] = one(prefix .. i, string.format("%08x6f1c2a9be77d4405%08x", cookie * 2654435761 % 4294967296, cookie))
+    requests[i + 1] = one(prefix .. i, session)
   end
   turn = id * 131 % objects
 end
@@ -44,6 +54,11 @@ end
 function request()
   turn = turn % #requests + 1
   return requests[turn]
+end
+
+-- A million prepared requests for each of eight threads would not fit; a number between two strings costs little.
+function at_random()
+  return before .. math.random(0, most) .. after
 end
 
 function done(summary, latency)
