@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cdnlab.lab.tables import Json
+from edge.decision import NotReused
+from edge.storable import NotStored
 from tests.support.labs import SMALL, RunningLab, lab, until
 from tests.support.leaky_site import App, leaky_site
 
@@ -78,3 +80,33 @@ def test_the_edge_is_explained_that_a_client_there_would_get(running: tuple[Runn
         after = explained(made, "/all?fresh", "--from", place)
         assert (after["result"], after["stored"]["status"]) == ("hit", 200)
         assert after["key"] == before["key"] == f"http://127.0.0.1:{made.base}/all?fresh"
+
+
+def test_a_reason_is_the_same_in_get_and_in_log(running: tuple[RunningLab, App]) -> None:
+    made, _ = running
+    words = ("/all?why", "--from", "icn", "-H", "Cache-Control: no-store", "--json")
+    got = json.loads(made.cdnlab("get", *words).stdout)
+    edge = next(one for one in got["stations"] if one["name"] == "edge-icn")
+    told = " ".join(edge["notes"])
+    for reason in (NotReused.NOTHING_STORED, NotStored.REQUEST_NO_STORE):
+        assert reason.sentence in told
+    assert dict(got["response"]["fields"])["cache-status"].endswith("; detail=request-no-store")
+    rows = [json.loads(line) for line in made.cdnlab("log", "edge-icn", "--json").stdout.splitlines()]
+    assert (
+        next(row["reason"] for row in rows if row["target"] == "/all?why")
+        == "nothing-stored/request-no-store"
+    )
+    said = explained(made, *words[:-1])
+    assert (said["reason"], said["sentence"]) == ("nothing-stored", NotReused.NOTHING_STORED.sentence)
+
+
+def test_the_next_edge_explains_where_the_nearest_is_dead(running: tuple[RunningLab, App]) -> None:
+    made, _ = running
+    assert made.cdnlab("kill", "edge-icn").returncode == 0
+    said = explained(made, "/all", "--from", "icn")
+    assert (said["node"], [one["node"] for one in said["silent"]]) == ("edge-fra", ["edge-icn"])
+    told = made.cdnlab("explain", "/all", "--from", "icn")
+    assert "passed over edge-icn: connection refused" in told.stdout
+    alone = made.cdnlab("explain", "/all", "--node", "edge-icn")
+    assert alone.returncode == 1
+    assert "no edge answered (edge-icn: connection refused)" in alone.stderr
