@@ -69,7 +69,9 @@ def stored(
 ) -> StoredObject:
     """The object that a complete response becomes; `mark` is the purge position at which its fetch began. `length` is
     that of a body that lies elsewhere."""
-    size = b"" if facts.status == 204 else b"Content-Length: %d\r\n" % (len(body) if length is None else length)
+    size = (
+        b"" if facts.status == 204 else b"Content-Length: %d\r\n" % (len(body) if length is None else length)
+    )
     return StoredObject(
         status=facts.status,
         start=facts.start + stored_lines(facts, admission, trail) + size,
@@ -147,8 +149,8 @@ def not_modified(head: bytes) -> bytes:
 
 
 def partial(head: bytes, start: int, end: int, size: int, *, brief: bool = False) -> bytes:
-    """The 206 that bears the bytes from `start` to before `end` of a 200 with this head (RFC 9110 §15.3.7). `brief`: the
-    request bore If-Range, so its client has the fields that say what the representation is."""
+    """The 206 that bears the bytes from `start` to before `end` of a 200 with this head (RFC 9110 §15.3.7). `brief`:
+    the request bore If-Range, so its client has the fields that say what the representation is."""
     dropped = _OF_A_206 | _KNOWN_BY_IF_RANGE if brief else _OF_A_206
     kept = [line for line in head.split(b"\r\n")[1:-1] if _name(line) not in dropped]
     return b"HTTP/1.1 206 Partial Content\r\n%bContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n" % (

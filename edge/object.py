@@ -142,7 +142,7 @@ class StoredObject:
         end = born + age + 1  # written out: of a million objects each hit needs a new head
         if fresh_until < end:
             end = fresh_until
-        self.head_until = until if until < end else end
+        self.head_until = until if until < end else end  # noqa: FURB136 - min() is a call
 
 
 class Variants:

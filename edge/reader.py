@@ -78,8 +78,8 @@ class Reader:
         return self.facts.if_none_match is not None or self.facts.if_modified_since is not None
 
     def in_background(self) -> Reader:
-        """The same request, asked for what is stored and for nobody: its answer goes nowhere. What is stored came with a
-        GET, so that is how it is asked for (RFC 9111 §4.3.1): a HEAD would bring it no body."""
+        """The same request, asked for what is stored and for nobody: its answer goes nowhere. What is stored came with
+        a GET, so that is how it is asked for (RFC 9111 §4.3.1): a HEAD would bring it no body."""
         self.absent = True
         if self.line.method != b"GET":
             self.line = RequestLine(self.line.raw, b"GET", self.line.target, self.line.version)

@@ -31,8 +31,8 @@ _ASCTIME = re.compile(_DAY + rb" " + _MONTH + rb" ([ 0-3][0-9]) " + _CLOCK + rb"
 def parse_date(value: bytes, wall: float) -> int | None:
     """Seconds since 1970 of an HTTP date, None if it is none. `wall`, in the same unit, settles two-digit years.
 
-    A wrong day of the week is overlooked: the other numbers say what was meant, and nothing else reads it. Case does not
-    matter, and a zone other than GMT makes it no date (RFC 9111 §4.2).
+    A wrong day of the week is overlooked: the other numbers say what was meant, and nothing else reads it. Case does
+    not matter, and a zone other than GMT makes it no date (RFC 9111 §4.2).
     """
     if match := _IMF_FIXDATE.fullmatch(value):
         day, month, year, *clock = match.groups()

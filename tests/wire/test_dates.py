@@ -39,7 +39,7 @@ READ = [
     (b"Sun, 06 Nov 1994 08:49:37 GMT ", None),
     (b"Sun, 06 Nov 1994 08:49:37 GMT\n", None),
     (b"Sun, 6 Nov 1994 08:49:37 GMT", None),
-    (b"sun, 06 nov 1994 08:49:37 gmt", SUNDAY),  # the grammar has a case, but RFC 9111 §4.2: caches overlook it
+    (b"sun, 06 nov 1994 08:49:37 gmt", SUNDAY),  # RFC 9111 §4.2
     (b"06 Nov 1994 08:49:37 GMT", None),
     (b"Sun, 06 Nov 94 08:49:37 GMT", None),
     (b"Sun, 30 Feb 2000 00:00:00 GMT", None),
