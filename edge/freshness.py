@@ -43,10 +43,11 @@ def lifetime(
 ) -> tuple[int, Source]:
     """Freshness lifetime in seconds and what gave it (RFC 9111 §4.2.1).
 
-    `date` is the response's Date (or the time of arrival without one), in seconds since the epoch. Of an Expires before
-    it the lifetime is negative: so long has it been stale already, which bounds how long it may be sent stale. One that
-    does not parse is in the past (§5.3), and does not count beside a targeted field (RFC 9213 §2.2). `negative` is what the operator's rule for this status gives, in seconds. One is guessed from Last-Modified only for a status
-    that allows it (§4.2.2), or with `public`.
+    `date` is the response's Date (or the time of arrival without one), in seconds since the epoch. Of an Expires
+    before it the lifetime is negative: so long has it been stale already, which bounds how long it may be sent
+    stale. One that does not parse is in the past (§5.3), and does not count beside a targeted field (RFC 9213
+    §2.2). `negative` is what the operator's rule for this status gives, in seconds. One is guessed from
+    Last-Modified only for a status that allows it (§4.2.2), or with `public`.
     """
     if control.no_cache:
         return 0, Source.NO_CACHE
