@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cdnlab.node.metrics import Family, MetricSpec, family
-from edge import parent_stats
+from edge import parent_stats, upkeep
 from edge.cache import Cache
 from edge.coding import stats as coding
 from edge.disk import stats as disk
+from edge.purge import stats as purges
 
 DURATION = MetricSpec(
     "cdnlab_edge_request_duration_seconds",
@@ -74,6 +75,7 @@ FLIGHTS = MetricSpec("cdnlab_edge_fetches", "gauge", (), "Requests to the origin
 TABLE = (
     DURATION, REQUESTS, BYTES, FETCHES, FETCHED, NOT_STORED, NOT_REUSED, STALE, BACKGROUND, OBJECTS, STORED,
     ARRIVING, CAPACITY, EVICTIONS, FLIGHTS, WARNINGS, *coding.TABLE, *disk.TABLE, *parent_stats.TABLE,
+    *purges.TABLE, *upkeep.TABLE,
 )  # fmt: skip
 
 _ANSWERS = {100: "1xx", 200: "2xx", 300: "3xx", 304: "304", 400: "4xx", 500: "5xx", 0: "none"}
