@@ -121,9 +121,12 @@ def _figure(bench: Bench, figure: Figure) -> list[dict[str, Any]]:
     except (NotStarted, LoadFailed, LabError, OSError) as failure:
         print(f"{figure.name}: failed: {failure}")
         return [{"row": figure.name, "failed": str(failure)}]
-    parts = [(part, [each[part.name] for each in values]) for part in figure.parts]
-    print("\n".join(part.line(found) for part, found in parts), flush=True)
-    return [part.as_json(figure.name, found) for part, found in parts]
+    parts = [
+        (part, [each[part.name] for each in values], bench.complaints.get(part.name, ()))
+        for part in figure.parts
+    ]
+    print("\n".join(part.line(found, complaints) for part, found, complaints in parts), flush=True)
+    return [part.as_json(figure.name, found, complaints) for part, found, complaints in parts]
 
 
 def _facts(cores: tuple[int, int]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ PATH = "/o/"
 #: Bytes of the body of each object: below those that are worth a compressed form.
 BODY = 100
 #: What the storage may take for an object, generously: nothing is to be evicted.
-_EACH = 4096
+_EACH = 2048
 _STALLS = "cdnlab_loop_stall_seconds"
 #: What a stall is to the edge's meter, in seconds: it sees none that is shorter.
 STALL = 0.005
@@ -30,14 +30,13 @@ STALL = 0.005
 
 @dataclass(frozen=True)
 class Alone:
-    """A running edge. `pids`: its processes; `upstream`: its origin's; `log`: what it printed."""
+    """A running edge. `pids`: its processes; `upstream`: its origin's."""
 
     port: int
     admin: int
     token: str
     pids: list[int]
     upstream: list[int]
-    log: Path
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         """What the admin API answers; NotStarted if that is no 2xx."""
@@ -111,12 +110,12 @@ def parse_stalls(metrics: str, waited: float) -> Stalls:
         raise NotStarted(f"the edge's metrics have no {missing}") from None
 
 
-def longest_stall(say: Callable[[str], None], edge: Alone, earlier: Stalls, when: str) -> float:
-    """The longest stall since a reading, in seconds; with a word about what makes it worthless."""
+def longest_stall(edge: Alone, earlier: Stalls, complain: Callable[[str], None]) -> float:
+    """The longest stall since a reading, in seconds; `complain` is told what makes it worthless."""
     later = edge.stalls()
     complaint = later.complaint_since(earlier)
     if complaint is not None:
-        say(f"  ! {when}: {complaint}")
+        complain(complaint)
     return later.longest_since(earlier)
 
 
@@ -130,11 +129,11 @@ def edge_alone(directory: Path, cores: tuple[int, int], objects: int, tag: str =
     port, admin, state, log = free_port(), free_port(), directory / "state", directory / "log"
     words = [sys.executable, "-m", "edge", "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
     words += ["--origin", f"http://127.0.0.1:{origin.port}", "--state", str(state)]
-    words += ["--memory", str(objects * _EACH + (256 << 20))]
+    words += ["--memory", str(objects * _EACH + (64 << 20))]
     answers = small_upstream_command(origin, PATH, BODY, tag)
     with running(answers, cores[1:], origin.directory / "log") as upstream:
         wait_for_answer(upstream, origin.port, PATH, origin.directory / "log")
         with running(words, cores[:1], log) as edge:
             wait_for_answer(edge, port, PATH, log)
             token = (state / "secrets" / "admin_token").read_text().strip()
-            yield Alone(port, admin, token, family(edge.pid), family(upstream.pid), log)
+            yield Alone(port, admin, token, family(edge.pid), family(upstream.pid))

@@ -27,21 +27,23 @@ class Part:
     scale: float
     goal: float | None
 
-    def line(self, values: Sequence[float]) -> str:
+    def line(self, values: Sequence[float], complaints: Sequence[str] = ()) -> str:
         """The number as measured, in words; `values` in base units."""
         scaled = self._scaled(values)
         middle = f"{self.title}: {median(scaled):.2f}{self._unit}"
         around = f" ({min(scaled):.2f}-{max(scaled):.2f})" if len(scaled) > 1 else ""
         if self.goal is None:
-            return f"{middle}{around}"
+            return f"{middle}{around}{' (!)' if complaints else ''}"
+        doubt = ", but not proved: see the complaints (!)" if complaints else ""
         word = "met" if self._met(scaled) else "NOT met"
-        return f"{middle}{around}; goal: at most {self.goal:g}{self._unit}: {word}"
+        return f"{middle}{around}; goal: at most {self.goal:g}{self._unit}: {word}{doubt}"
 
-    def as_json(self, row: str, values: Sequence[float]) -> dict[str, Any]:
+    def as_json(self, row: str, values: Sequence[float], complaints: Sequence[str] = ()) -> dict[str, Any]:
         """The same for a file."""
         scaled = self._scaled(values)
         kept: dict[str, Any] = {"row": row, "part": self.name, "title": self.title, "unit": self.unit}
         kept |= {"values": scaled, "median": median(scaled), "goal": self.goal}
+        kept |= {"complaints": list(complaints)}
         return kept if self.goal is None else {**kept, "met": self._met(scaled)}
 
     @property

@@ -11,6 +11,7 @@ import http.client
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -50,7 +51,7 @@ def _fill(bench: Bench, edge: Alone, objects: int) -> dict[str, float]:
     began = time.monotonic()
     fill(edge.port, PATH, objects)
     took = time.monotonic() - began
-    longest = longest_stall(bench.say, edge, stalls, "while objects came")
+    longest = longest_stall(edge, stalls, partial(bench.complain, "fill"))
     grown, storage = resident_bytes(edge.pids[0]) - before, edge.storage()
     if storage["objects"] < objects or storage["evictions"]:
         raise NotStarted(f"of {objects:,} objects the edge holds {storage['objects']:,}")
@@ -82,7 +83,7 @@ def _change(bench: Bench, edge: Alone, policy: str, objects: int) -> float:
     while True:
         storage = edge.storage()
         if storage["policy"] == policy and not storage["changing"]:
-            return longest_stall(bench.say, edge, stalls, f"while the policy became {policy}")
+            return longest_stall(edge, stalls, partial(bench.complain, "change"))
         if time.monotonic() > deadline:
             raise NotStarted(f"the change to {policy} did not come to an end")
         time.sleep(0.05)
@@ -107,7 +108,8 @@ def _cost(bench: Bench, edge: Alone, policy: str, count: int) -> float:
     started = Started(Contender(policy, None, lambda site: []), edge.port, edge.pids)
     sample = bench.sample(row, started, edge.upstream)
     for complaint in sample.complaints:
-        bench.say(f"  ! objects, {policy}, {count:,}: {complaint}")
+        bench.complain(policy, f"among {count:,}: {complaint}")
+        bench.complaints.setdefault("ratio", []).append(complaint)
     return sample.cost
 
 

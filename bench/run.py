@@ -69,6 +69,13 @@ class Bench:
     say: Callable[[str], None]
     #: How many objects a cache that is full of them holds.
     objects: int = 1_000_000
+    #: What makes a part of a figure worthless, by the part's name.
+    complaints: dict[str, list[str]] = field(default_factory=dict)
+
+    def complain(self, part: str, words: str) -> None:
+        """Keep and show what makes a part of a figure worthless."""
+        self.complaints.setdefault(part, []).append(words)
+        self.say(f"  ! {part}: {words}")
 
     def measure(self, row: Row) -> Result:
         """The whole row. LoadFailed or NotStarted (the upstream) where nothing can be measured."""

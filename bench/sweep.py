@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from bench.alone import PATH, Alone, edge_alone, longest_stall
@@ -28,7 +29,7 @@ def purge_of_a_tag(bench: Bench, directory: Path) -> Mapping[str, float]:
         began = time.monotonic()
         edge.ask("POST", "/purge", {"tags": [_TAG]})
         _emptied(edge)
-        longest = longest_stall(bench.say, edge, stalls, "while they went")
+        longest = longest_stall(edge, stalls, partial(bench.complain, "purge-tag"))
         bench.say(f"  purge-tag: {held:,} objects were gone after {time.monotonic() - began:.2f} s")
         return {"purge-tag": longest}
 
