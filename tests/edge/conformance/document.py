@@ -39,9 +39,13 @@ reused is seen by whether the origin was asked. They were written from the RFCs,
     pytest tests/edge/conformance                                    # all of them, in seconds
     pytest tests/edge/conformance -k test_a_304_updates_each_field   # one
 
-This page is made from the requirements in `tests/edge/conformance/requirements` and from the marks of the tests
-(`@shows("9111/4.2.3-1")`): `{COMMAND}`. A test fails where a row has neither a test nor a
-reason, and where this page is not what would be made.
+This page is made from the requirements in `tests/edge/conformance/requirements` and from the tests' own marks, such as
+`@shows("9111/4.2.3-1")`:
+
+    {COMMAND}
+
+A test fails where a row has neither a test nor a reason, and where this page is not what would be made. MAY stands for
+what an RFC allows and the edge makes use of.
 """
 
 
