@@ -37,6 +37,9 @@ OUTBOX_MAX = 1000
 """Rules of responses that wait to be handed to the other edges. More come only while the store is slow; the rest stays
 with this edge."""
 APPEND_WITHIN = 0.5  # seconds
+APPENDS = (
+    3  # purges on their way to the store at once; the client has eight connections, and others want some
+)
 AGAIN = 0.05  # of purge_lag_max, from one try to the next while an earlier word is still good
 TRIES = 4  # reads given up because this process was late, until that counts as the store's failure
 SHORTEST = 0.005  # seconds that a read may take at the least
@@ -56,6 +59,7 @@ class PurgeStream:
         self._node = node
         self._keys = scripts.keys(lab)
         self._lock = asyncio.Lock()
+        self._turns = asyncio.Semaphore(APPENDS)
         self._wake = asyncio.Event()
         self._followed = asyncio.Event()
         self._outbox: list[Rule] = []
@@ -81,9 +85,10 @@ class PurgeStream:
             raw,
             STREAM_MAX,
         )
-        answer = await self._store.ask(
-            "EVAL", scripts.APPEND, 2, *self._keys, *arguments, within=APPEND_WITHIN
-        )
+        async with self._turns:
+            answer = await self._store.call(
+                "EVAL", scripts.APPEND, 2, *self._keys, *arguments, within=APPEND_WITHIN
+            )
         return f"{answer[0].decode()}-{int(answer[1])}"
 
     def _hand_over(self, rules: tuple[Rule, ...]) -> None:
