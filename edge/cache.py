@@ -124,7 +124,7 @@ class Cache:
         instant = now()
         self.replies.wall_offset = wall() - instant
         self.storage.flush()
-        for flight in self.flights:
+        for flight in self.flights.under_way():  # some wait also where nobody may join any more
             flight.release_overdue(instant)
         if self.parents is not None:
             for stored in self.parents.due(instant):

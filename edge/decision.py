@@ -143,7 +143,7 @@ def after_failure(
         return None
     if control is not None and (control.no_cache or control.min_fresh or control.max_age is not None):
         return None
-    since = now - found.fresh_until
+    since = max(0.0, now - found.fresh_until)  # soft-purged, it counts as stale from now on
     said, asked = found.control.stale_if_error, control.stale_if_error if control is not None else 0
     if since < max(said or 0, asked):
         return Stale.IF_ERROR

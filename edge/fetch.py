@@ -445,8 +445,11 @@ class Fetch:
             return
         asked, self._asked = (
             self._asked,
-            Asked(self._asked.asked_at, b"GET", self.key, self._asked.control, self._asked.authorized),
-        )  # what it refreshes is the answer to a GET
+            Asked(
+                self._asked.asked_at, b"GET", self.key, self._asked.control, self._asked.authorized,
+                cookie=self._asked.cookie, cookies=self._asked.cookies,
+            ),
+        )  # what it refreshes is the answer to a GET  # fmt: skip
         kept = (self._facts, self._admission, self.names, self._variant, self.reason)
         self._merge(old, facts, volatile, instant)
         self._facts, self._admission, self.names, self._variant, self.reason = kept
@@ -608,7 +611,7 @@ class Fetch:
         length = None if facts.status in (204, 304) else facts.content_length if is_head else self._length
         head = replies.fetched(reader, facts, admission, length, self.reason, self._forward)
         reader.status = facts.status
-        held = self._storing and facts.status == 200 and reader.conditional
+        held = self._storing and facts.status == 200 and reader.conditional and reader.line.gets
         if held and replies.holds(reader, facts, admission):
             head, reader.status = answer.not_modified(head), 304
         elif whole is None or is_head:
@@ -673,6 +676,7 @@ class Fetch:
         """Nothing more comes from the origin. The two let go of each other, or neither would ever be freed."""
         if self.leader.absent and not self._over:
             self.cache.in_background -= 1
+            self.leader.fetch = None  # nobody else takes it from there
         self._over = True
         self._served_by = self._backend()
         self._forward = None

@@ -1,0 +1,96 @@
+"""Corners where several features of the edge meet, each found by somebody who looked for them."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from cdnlab.forward.key import key_rules
+from cdnlab.plan.settings import RouteSpec
+from edge.fetch import Fetch
+from edge.purging import NoPurges, Verdict
+from edge.reader import Reader
+from tests.edge.support import Lab
+
+WINDOW = "Cache-Control: max-age=1, stale-while-revalidate=100"
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
+    return Lab(monkeypatch)
+
+
+@pytest.mark.parametrize("answer", [200, 304, 500, None])
+def test_a_fetch_in_the_background_leaves_nothing_for_the_garbage_collector(
+    lab: Lab, answer: int | None
+) -> None:
+    """A node with much in memory goes through it no more: what refers to itself is never freed, nor its body."""
+    lab.store("/a", WINDOW, 'ETag: "a"')
+    lab.sleep(5)
+    gc.collect()
+    gc.disable()
+    try:
+        assert lab.ask("/a").status == 200
+        if answer is None:
+            lab.origin.last.fail()
+        else:
+            lab.origin.last.answer(answer, WINDOW, 'ETag: "a"', body=b"new")
+        lab.origin.sent.clear()
+        assert lab.cache.in_background == 0
+        assert not [each for each in gc.get_objects() if isinstance(each, Fetch | Reader)]
+    finally:
+        gc.enable()
+
+
+def test_who_waits_for_a_fetch_that_nobody_may_join_any_more_waits_no_longer_than_others(lab: Lab) -> None:
+    lab.ask("/a")
+    waiting = lab.ask("/a")
+    lab.ask("/a", method="POST")
+    lab.origin.last.answer(200)  # what is being fetched may be older than this change
+    asked = lab.asked
+    lab.sleep(5)
+    lab.cache.tick()
+    assert lab.asked == asked + 1, "it waits for the response's time to be over"
+    lab.origin.last.answer(200, "Cache-Control: max-age=9", body=b"changed")
+    assert waiting.got == b"changed"
+
+
+def test_only_reads_are_answered_with_304(lab: Lab) -> None:
+    """RFC 9110 §13.1.2: what a POST did has been done, whatever its condition would have been."""
+    x = lab.ask("/a", 'If-None-Match: "a"', method="POST")
+    lab.origin.last.answer(200, "Cache-Control: max-age=9", "Content-Location: /a", 'ETag: "a"', body=b"done")
+    assert x.status == 200
+    assert x.got == b"done"
+
+
+def test_a_route_that_stores_no_cookie_stores_none_by_head_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = key_rules([RouteSpec(pool="origins", cookies="pass")])
+    lab = Lab(monkeypatch, rules=rules)
+    lab.store("/a", "Cache-Control: max-age=9", 'ETag: "a"')
+    lab.ask("/a", "Cache-Control: no-cache", method="HEAD")
+    lab.origin.last.answer(200, "Cache-Control: max-age=9", 'ETag: "a"', "Set-Cookie: me=1", body=b"hello")
+    x = lab.ask("/a")
+    if x.status == 0:
+        lab.origin.last.answer(200, "Cache-Control: max-age=9", 'ETag: "a"')
+    assert "set-cookie" not in x.fields
+
+
+class SoftlyPurged(NoPurges):
+    """Everything was purged softly."""
+
+    def judge(self, stored: object) -> Verdict:
+        return Verdict.SOFT
+
+
+def test_what_was_purged_softly_stands_in_for_a_failure_only_where_that_is_allowed(lab: Lab) -> None:
+    """docs/purge.md: where stale-if-error allows it. That its time is not over is no permission."""
+    lab.store("/a", "Cache-Control: max-age=1000", 'ETag: "a"')
+    lab.store("/b", "Cache-Control: max-age=1000, stale-if-error=60", 'ETag: "b"')
+    lab.cache.purges = SoftlyPurged()
+    lab.cache.purges.position = 7
+    refused, allowed = lab.ask("/a"), None
+    lab.origin.last.answer(500)
+    allowed = lab.ask("/b")
+    lab.origin.last.answer(500)
+    assert (refused.status, allowed.status) == (500, 200)
