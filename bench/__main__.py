@@ -42,7 +42,10 @@ def main() -> int:
         return _refuse("it needs two cores: one for the server, one for the load; this process may use one")
     os.sched_setaffinity(0, {cores[1]})
     facts = _facts(cores)
-    print(f"cdnlab bench, {choices.rounds} rounds of {choices.seconds} s. {_versions(facts)}")
+    print(
+        f"cdnlab bench, {choices.rounds} rounds of {choices.seconds} s, {choices.objects:,} objects in a full cache."
+    )
+    print(_versions(facts))
     print(_METHOD.format(server=f"cpu{cores[0]}", load=f"cpu{cores[1]}"))
     with tempfile.TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True) as directory:
         bench = Bench(*cores, choices.seconds, choices.rounds, Path(directory), _progress, choices.objects)
@@ -53,7 +56,16 @@ def main() -> int:
                 measured += _figure(bench, figure)
     for title, reason in NOT_YET:
         print(f"{title}: not measured, {reason}")
-    _keep(choices.json, {**facts, "rounds": choices.rounds, "seconds": choices.seconds, "rows": measured})
+    _keep(
+        choices.json,
+        {
+            **facts,
+            "rounds": choices.rounds,
+            "seconds": choices.seconds,
+            "objects": choices.objects,
+            "rows": measured,
+        },
+    )
     return 1 if any("failed" in row for row in measured) else 0
 
 
@@ -68,7 +80,7 @@ def _choices() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: %(default)s)")
     parser.add_argument(
-        "--objects", type=int, default=1_000_000, help="objects of the row objects (default: %(default)s)"
+        "--objects", type=int, default=1_000_000, help="objects in a full cache (default: %(default)s)"
     )
     parser.add_argument(
         "--json", type=Path, help="where to keep the numbers (default: bench/results/<time>.json)"

@@ -94,7 +94,9 @@ _OBJECTS = (
     Part("fill", "longest stall of the loop while they came", "ms", 1e3, 5),
     Part("change", "longest stall of the loop while the policy changed", "ms", 1e3, 5),
 )
-_PURGE_TAG = Part("purge-tag", "longest stall of the loop, a purge of a tag on 100,000 objects", "ms", 1e3, 5)
+_PURGE_TAG = Part(
+    "purge-tag", "longest stall of the loop while the objects of a tag were purged", "ms", 1e3, 5
+)
 
 FIGURES = (
     _single(
