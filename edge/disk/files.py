@@ -115,8 +115,10 @@ class Segment:
         return b"".join(parts)
 
     def sync(self) -> None:
-        """Have all of it lie on the medium. OSError."""
-        self._files.sync(self.fd)
+        """Have all of it lie on the medium; nothing to do for one that is gone by now. OSError."""
+        fd = self.fd  # the loop closes what is gone, at any moment
+        if fd >= 0:
+            self._files.sync(fd)
 
     def release(self) -> None:
         """One read less."""

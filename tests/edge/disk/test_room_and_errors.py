@@ -302,6 +302,29 @@ async def test_a_disk_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: py
         assert worst < 0.05
 
 
+class SlowSync(Files):
+    """Its first sync waits to be let go."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+        self.synced = 0
+
+    def sync(self, fd: int) -> None:
+        self.may.wait(30.0)
+        super().sync(fd)
+        self.synced += 1
+
+
+async def test_segments_that_go_before_they_are_synced_do_not_end_the_syncing(tmp_path: Path) -> None:
+    system = SlowSync()
+    async with storage(tmp_path / "d", files=system) as disk:
+        await fill(disk, b"round", 2500)  # three times as much as there is room for
+        await until(lambda: not disk.upkeep.busy and not disk.leaving, "what went is closed")
+        assert disk.upkeep.segments_evicted > 20
+        system.may.set()
+    assert system.synced > 10, "the segments that are left are synced, and so is the newest at the end"
+
+
 async def test_a_large_body_holds_its_sender_back_when_the_disk_is_slow(tmp_path: Path) -> None:
     system, room = Stuck(), asyncio.Event()
     async with storage(tmp_path / "d", 256 * MIB, files=system) as disk:
