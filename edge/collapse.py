@@ -13,10 +13,12 @@ all of its readers: a leader that goes away takes nothing with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Generic, Protocol, TypeVar
 
 ALONE_SECONDS = 60.0  # Varnish's hit-for-miss lasts 120 s by default
 ALONE_MAX = 8192  # keys remembered, in each of two generations
+ALONE_BYTES = 128  # of a longer key its digest is remembered: clients choose keys, of up to 40 KiB
 
 
 class Flight(Protocol):
@@ -85,16 +87,18 @@ class Flights(Generic[F]):
         """Remember that what lies there could not be shared."""
         if len(self._alone) >= ALONE_MAX:
             self._alone_before, self._alone = self._alone, {}
-        self._alone[collapse_key] = now + ALONE_SECONDS
+        self._alone[_brief(collapse_key)] = now + ALONE_SECONDS
 
     def share_again(self, collapse_key: bytes) -> None:
         """What lies there can be shared after all."""
-        self._alone.pop(collapse_key, None)
-        self._alone_before.pop(collapse_key, None)
+        brief = _brief(collapse_key)
+        self._alone.pop(brief, None)
+        self._alone_before.pop(brief, None)
 
     def alone(self, collapse_key: bytes, now: float) -> bool:
         """Was a response under this key found, not long ago, to be of use to one client only?"""
-        until = self._alone.get(collapse_key) or self._alone_before.get(collapse_key)
+        brief = _brief(collapse_key)
+        until = self._alone.get(brief) or self._alone_before.get(brief)
         return until is not None and now < until
 
     def __iter__(self) -> Iterator[F]:
@@ -107,3 +111,7 @@ class Flights(Generic[F]):
 
     def __len__(self) -> int:
         return sum(map(len, self._by_key.values()))
+
+
+def _brief(key: bytes) -> bytes:
+    return key if len(key) <= ALONE_BYTES else blake2b(key, digest_size=32).digest()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 
 import pytest
 
 from cdnlab.forward.key import key_rules
 from cdnlab.plan.settings import RouteSpec
+from edge.collapse import Flights
 from edge.fetch import Fetch
 from edge.purging import NoPurges, Verdict
 from edge.reader import Reader
+from tests.edge.origin import Talk
 from tests.edge.support import Lab
+from tests.edge.test_sockets import Stager, stage  # noqa: F401 - a fixture
 
 WINDOW = "Cache-Control: max-age=1, stale-while-revalidate=100"
 
@@ -94,3 +98,32 @@ def test_what_was_purged_softly_stands_in_for_a_failure_only_where_that_is_allow
     allowed = lab.ask("/b")
     lab.origin.last.answer(500)
     assert (refused.status, allowed.status) == (500, 200)
+
+
+async def test_a_body_in_a_transfer_coding_that_nobody_asked_for_is_no_body(stage: Stager) -> None:  # noqa: F811
+    """RFC 9112 §6.1, §7: without the field, which is not passed on, the coded bytes would be stored as the body."""
+
+    async def script(talk: Talk) -> None:
+        await talk.say("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: gzip\r\n\r\ncoded")
+        talk.writer.close()
+
+    site = await stage(script)
+    for _ in range(2):
+        status, _, body = await site.ask("/a")
+        assert (status, b"coded" in body) == (502, False)
+
+
+def test_long_keys_that_are_fetched_alone_take_no_more_memory_than_short_ones() -> None:
+    flights: Flights[Fetch] = Flights(1, 1.0)
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            flights.fetch_alone(b"http://shop.example/%d?" % number + bytes(8000), 0.0)
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    key = b"http://shop.example/7?" + bytes(8000)
+    assert flights.alone(key, 1.0)
+    assert not flights.alone(key + b"x", 1.0)
+    flights.share_again(key)
+    assert not flights.alone(key, 1.0)
