@@ -11,7 +11,7 @@ Decides what is found under a key, and which of two records counts. Must not kno
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edge.disk.place import hits_of, same, segment_of, touched
 from edge.object import StoredObject
@@ -26,13 +26,14 @@ _SHIFT = (
 
 class Waiting:
     """Stands in the table for what is on its way to the disk. `stored` can be served meanwhile, None if it cannot;
-    `wanted`: it has not been removed since."""
+    then `heard` are called when it has arrived, or is known not to. `wanted`: it has not been removed since."""
 
-    __slots__ = ("stored", "wanted")
+    __slots__ = ("heard", "stored", "wanted")
 
     def __init__(self, stored: StoredObject | None = None) -> None:
         self.stored = stored
         self.wanted = True
+        self.heard: list[Callable[[], None]] = []
 
 
 Place = int | Waiting

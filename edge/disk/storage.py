@@ -14,6 +14,7 @@ calls `overtaken`. So an object that came from disk and leaves the memory again 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -42,6 +43,7 @@ SEGMENTS = 64  # in how many the directory is cut: one of them goes at a time, a
 READERS = 4  # threads that read
 READS_MAX = 256  # reads under way or waiting; beyond them what lies on disk counts as absent
 QUEUE_MAX = 32 << 20  # bytes that may wait to be written
+ARRIVAL = 5.0  # seconds for which a request waits for what has just been handed over
 OBJECT_SHARE = 8  # no object takes more than this part of the directory
 OBJECTS_MAX = 1_000_000  # objects in the index, which takes about 130 bytes of memory for each
 
@@ -160,7 +162,13 @@ class DiskStorage:
         """Read it; a Remote if its body is large; None if that is not possible, or it was removed meanwhile."""
         place = found.place
         if isinstance(place, Waiting):
-            return place.stored if place.wanted else None
+            if place.stored is not None or not place.wanted:
+                return place.stored if place.wanted else None
+            await _arrival(place)
+            arrived = self.index.at(found.key_hash, found.variant_hash)
+            if not isinstance(arrived, int):
+                return None
+            found.place = place = arrived
         segment = self._segment(segment_of(place))
         if segment is None or self._loop is None:
             self.upkeep.forget(found, Bad.GONE)
@@ -366,6 +374,11 @@ class DiskStorage:
             self.upkeep.dropped(job)
 
     def _put_is_done(self, job: Put) -> None:
+        self._enter(job)
+        for hear in job.waiting.heard:
+            hear()
+
+    def _enter(self, job: Put) -> None:
         if job.place is not None and self.index.arrive(job.key, job.variant, job.waiting, job.place):
             self.written += 1
             self.written_bytes += len(job.stored.body) or getattr(job, "total", 0)
@@ -399,6 +412,15 @@ class _ArrivingPiece(Piece):
     def __init__(self, incoming: Incoming, data: bytes) -> None:
         super().__init__(incoming.arrival, data)
         self.incoming = incoming
+
+
+async def _arrival(waiting: Waiting) -> None:
+    """Its pieces are written, and its head will be in a moment."""
+    arrived = asyncio.Event()
+    waiting.heard.append(arrived.set)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ARRIVAL):
+            await arrived.wait()
 
 
 def _hashes(stored: StoredObject) -> tuple[int, int | None]:

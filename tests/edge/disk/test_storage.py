@@ -187,6 +187,17 @@ async def test_of_two_the_newer_counts(tmp_path: Path) -> None:
         assert await body(disk, b"k") is None
 
 
+async def test_a_large_body_can_be_had_as_soon_as_it_is_complete(tmp_path: Path) -> None:
+    async with storage(tmp_path / "d") as disk:
+        assert await put_large(disk, b"film", 3 * PIECE)
+        assert await body(disk, b"film") == body_of(b"film", 3 * PIECE)
+        assert await put_large(disk, b"gone", 3 * PIECE)
+        reading = asyncio.ensure_future(get(disk, b"gone"))
+        await asyncio.sleep(0)
+        disk.remove(b"gone")
+        assert await reading is None
+
+
 async def test_what_was_removed_while_it_was_read_is_not_given(tmp_path: Path) -> None:
     async with storage(tmp_path / "d") as disk:
         disk.put(make(b"k"), ())
