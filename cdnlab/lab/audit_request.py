@@ -73,10 +73,12 @@ class Lab:
 
     def places(self, told: Sequence[str]) -> list[str]:
         """The two places to ask from: as told, else the default one and the first other that has an edge."""
-        try:
-            chosen = [self.topology.place(code).code for code in told]
-        except PlanError as error:
-            raise LabError(f"--from {told}: {error.problem}", error.remedy, MISUSED) from None
+        chosen: list[str] = []
+        for code in told:
+            try:
+                chosen.append(self.topology.place(code).code)
+            except PlanError as error:
+                raise LabError(f"--from {code}: {error.problem}", error.remedy, MISUSED) from None
         edges = [self.topology.node(name).place for name in self.topology.tier("edge")]
         for code in (self.topology.default_place, *(edge for edge in edges if edge)):
             if len(chosen) < 2 and code not in chosen:

@@ -26,9 +26,13 @@ class LabError(Exception):
         return f"{self.problem}\n  {self.remedy}" if self.remedy else self.problem
 
 
-def unknown_node(name: str, known: Iterable[str]) -> LabError:
-    """The error for a node name that the running lab lacks; names the nearest ones, else all."""
+def unknown_node(name: str, known: Iterable[str], what: str = "node") -> LabError:
+    """The error for a node name that the running lab lacks; names the nearest ones, else all. `what` it should be."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    remedy = f"did you mean {' or '.join(near)}?" if near else f"the lab has {', '.join(names)}"
-    return LabError(f"no node named {name!r}", remedy, MISUSED)
+    remedy = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"the {'lab has' if what == 'node' else f'{what}s are'} {', '.join(names)}"
+    )
+    return LabError(f"no {what} named {name!r}", remedy, MISUSED)

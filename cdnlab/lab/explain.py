@@ -66,7 +66,7 @@ def command(
         secrets = _secrets(where)
         stands = _place(topology, place)
         question = {
-            "url": url if "://" in url else _site(where, topology) + (url if url[:1] == "/" else f"/{url}"),
+            "url": _asked(url) or _site(where, topology) + (url if url[:1] == "/" else f"/{url}"),
             "method": method,
             "headers": [_header(text) for text in header or ()],
             "place": stands,
@@ -93,6 +93,19 @@ def _place(topology: Topology, code: str | None) -> str:
         return topology.place(code or topology.default_place).code
     except PlanError as error:
         raise LabError(f"--from {code}: {error.problem}", error.remedy, MISUSED) from None
+
+
+def _asked(url: str) -> str:
+    """A whole URL as it is, empty for a path. LabError for a URL that no edge serves."""
+    if "://" not in url:
+        return ""
+    if not url.lower().startswith(("http://", "https://")):
+        raise LabError(
+            f"{url}: it is no http:// or https:// URL",
+            "write such as /path or http://127.0.0.1:8080/path",
+            MISUSED,
+        )
+    return url
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -126,7 +139,7 @@ def _edges(topology: Topology, question: Json, node: str | None, secrets: Secret
     names = topology.tier("edge")
     if node is not None:
         if node not in names:
-            raise unknown_node(node, names)
+            raise unknown_node(node, names, "edge")
         return [node]
     pool = next((name for name, spec in topology.pools.items() if spec.tier == "edge"), None)
     if pool is None:

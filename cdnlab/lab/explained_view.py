@@ -36,6 +36,8 @@ def _headline(found: Json, question: Json, topology: Topology) -> Text:
     name = str(found["node"])
     where = topology.all_places.get(topology.node(name).place or "")
     text = Text.assemble((str(question["method"]), "bold"), " ", tables.printable(question["url"]))
+    if where is None and not topology.distance.enabled:  # one edge by itself: nobody stands anywhere
+        return text.append(f"  at {name}", style="dim")
     stands = topology.place(str(question["place"]))
     city = f" in {where.city} ({where.code})" if where is not None else ""
     return text.append(f"  at {name}{city}, for a client in {stands.city} ({stands.code})", style="dim")

@@ -45,7 +45,7 @@ def command(
         edges = topology.tier("edge")
         for one in node or ():
             if one not in edges:
-                raise unknown_node(one, edges)
+                raise unknown_node(one, edges, "edge")
         token = admin_token(where)
         asked = list(dict.fromkeys(node or edges))
         rows = [_row(each, topology.admin_address(each), name, token) for each in asked]

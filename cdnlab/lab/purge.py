@@ -36,7 +36,7 @@ def command(
     urls: Annotated[
         list[str] | None,
         typer.Argument(
-            help="URLs to drop, with all their variants; or paths of the lab's own site.", metavar="[URL]..."
+            help="URLs to drop, with all their variants; or paths of the lab's own site.", metavar="URL"
         ),
     ] = None,
     tag: Annotated[
@@ -115,7 +115,7 @@ def _edges(topology: Topology, first: list[str]) -> list[Edge]:
     names = topology.tier("edge")
     for name in first:
         if name not in names:
-            raise unknown_node(name, names)
+            raise unknown_node(name, names, "edge")
     ordered = dict.fromkeys([*first, *names])
     return [Edge(name, topology.admin_address(name)) for name in ordered]
 

@@ -23,8 +23,10 @@ def _size(value: int) -> int:
 
 
 class DiskSpec(Section):
-    """What an edge keeps on disk of what overflows its memory or is too large for it (docs/storage.md). Off by default,
-    in a lab, too: its edges' memory takes what its sites have, and its state directory is memory on most machines."""
+    """What an edge keeps on disk of what overflows its memory or is too large for it (docs/storage.md). Off by default.
+
+    In a lab, too: its edges' memory takes what its sites have, and its state directory is memory on most machines.
+    """
 
     size: Annotated[Size, AfterValidator(_size)] = setting(
         0, "What one edge may store on disk; 0 stores nothing there. At least 8MiB.", "bytes", ge=0

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from cdnlab.plan.errors import PlanError
 from cdnlab.plan.origins import parse_origin, parse_origins, split_address
 from cdnlab.plan.topology import Topology
 
@@ -90,6 +91,8 @@ def _disk(said: str) -> dict[str, Any]:
     directory, colon, size = said.rpartition(":")
     if not (colon and size[:1].isdigit() and "/" not in size):
         directory, size = said, DISK_SIZE
+    if not directory:
+        raise PlanError(f"{said!r} names no directory", "--disk", "write DIR, or DIR:SIZE")
     return {"directory": os.path.abspath(os.path.expanduser(directory)), "size": size}
 
 

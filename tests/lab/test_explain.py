@@ -89,13 +89,13 @@ def test_fits_the_terminal(around: Around, typed: Typed, columns: int) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("ftp://a/",), "no http:// or https:// URL"),
+        (("ftp://a/",), "no http:// or https:// URL\n  write such as /path"),
         (("/%zz",), "no listener would take this"),
         (("/", "-H", "A b"), "'Name: value'"),
         (("/", "-H", "A: b\r\nC: d"), "line break"),
         (("/", "-X", "G T"), "no listener would take this"),
         (("/", "--from", "xyz"), "--from xyz"),
-        (("/", "--node", "edge-icn"), "no node named"),
+        (("/", "--node", "edge-icn"), "no edge named"),
     ],
 )
 def test_what_is_no_question_is_exit_code_2(typed: Typed, words: tuple[str, ...], told: str) -> None:

@@ -162,7 +162,7 @@ def test_more_names_than_one_purge_may_have(running: RunningLab) -> None:
         (["--prefix", "/a?b"], "has a query"),
         (["--group", "http://host"], "is no group of an origin"),
         (["--tag", "a,b"], "is no tag"),
-        (["--tag", "x", "--node", "edge-ic"], "no node named 'edge-ic'"),
+        (["--tag", "x", "--node", "edge-ic"], "no edge named 'edge-ic'"),
         (["--tag", "x", "--within", "0"], "within"),
     ],
 )

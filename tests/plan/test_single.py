@@ -136,3 +136,9 @@ def test_an_edge_alone_has_one_route_where_it_is_given_rules() -> None:
     assert single_edge("127.0.0.1:8080", [APP], cookies="pass").routes[0].query.sort is False
     with pytest.raises(PlanError, match=r"cookies: .never. is not one of rfc, pass, strip"):
         single_edge("127.0.0.1:8080", [APP], cookies="never")
+
+
+@pytest.mark.parametrize("said", ["", ":10GiB"])
+def test_a_disk_without_a_directory_is_refused(said: str) -> None:
+    with pytest.raises(PlanError, match="names no directory"):
+        single_edge("127.0.0.1:9000", [APP], disk=said)
