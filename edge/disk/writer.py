@@ -194,9 +194,9 @@ def failures(jobs: Sequence[Job]) -> OSError | None:
 
 
 def wrote(jobs: Sequence[Job]) -> bool:
-    """Has one of these jobs written something?"""
+    """Has one of these jobs written an object, or a piece of one? A removal is small, and says nothing of room."""
     return any(
-        isinstance(job, (Piece, Remove)) or getattr(job, "place", None) or getattr(job, "new", None)
+        isinstance(job, Piece) or getattr(job, "place", None) or getattr(job, "new", None)
         for job in jobs
         if job.error is None
     )

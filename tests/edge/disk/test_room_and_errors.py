@@ -232,6 +232,32 @@ async def test_a_removal_that_cannot_be_written_holds_all_the_same(tmp_path: Pat
         assert await body(disk, b"gone") is None
 
 
+async def test_a_removal_that_finds_room_is_not_taken_for_a_disk_that_takes_objects(
+    tmp_path: Path, clock: Clock
+) -> None:
+    system, said = NoRoomForBodies(), []
+    async with storage(tmp_path / "d", files=system, say=said.append) as disk:
+        for number in range(3):
+            disk.put(make(b"small %d" % number, 100), ())
+        await settled(disk)
+        disk.put(make(b"large", 20_000), ())
+        await settled(disk)
+        assert disk.state is State.FULL
+        disk.remove(b"small 0")
+        await settled(disk)
+        assert (disk.state, len(said)) == (State.FULL, 1)
+        clock.ahead = 6
+        disk.put(make(b"large again", 20_000), ())
+        disk.remove(b"small 1")
+        await settled(disk)
+        clock.ahead = 12  # the second pause is ten seconds, and no shorter for the removals
+        assert not disk.put(make(b"small 3", 100), ())
+        clock.ahead = 18
+        assert disk.put(make(b"small 4", 100), ())
+        await settled(disk)
+        assert (disk.state, len(said)) == (State.READY, 2)
+
+
 async def test_a_removal_that_cannot_be_written_while_the_start_reads(tmp_path: Path) -> None:
     async with storage(tmp_path / "d") as disk:
         disk.put(make(b"gone"), ())
@@ -267,6 +293,15 @@ async def test_a_write_that_is_cut_short_is_completed_or_cut_off(tmp_path: Path)
         assert await body(disk, b"half") is None
         assert not any(disk.bad.values())
         assert disk.directory.doubtful == 0
+
+
+class NoRoomForBodies(Files):
+    """A disk on which little records still fit."""
+
+    def write(self, fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
+        if sum(len(part) for part in parts) > 10_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(fd, parts, offset)
 
 
 class Stuck(Files):
