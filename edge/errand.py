@@ -27,14 +27,17 @@ def request_for(
     client's own conditions travel on, which else this cache answers."""
     facts, line = reader.facts, reader.line
     host = facts.claims.host if way.ours else settings.origin_host or facts.claims.host
-    if reader.explain and all(backend.ours for backend in way.forwarder.pool.backends):
-        extra += _mark_line(reader, settings.explain_key)
     outgoing = facts.outgoing(reader.block)
     scheme = facts.forwarded_proto if reader.trusted else reader.scheme
     # a client's conditions are for whoever has the response: where we don't store it, that is not us
     keep_conditions = keep_conditions or not (way.store or extra)
     ranged = facts.one_range and not (reader.absent and extra)  # a whole is validated as a whole
-    lines = outgoing.kept if keep_conditions else outgoing.plain if ranged else outgoing.whole
+    if keep_conditions:
+        lines = outgoing.kept if ranged else outgoing.kept_whole
+    else:
+        lines = outgoing.plain if ranged else outgoing.whole
+    if reader.explain and all(backend.ours for backend in way.forwarder.pool.backends):
+        extra += _mark_line(reader, settings.explain_key)
     head = request_head(
         reader.block,
         line,

@@ -64,7 +64,7 @@ class Fetch:
     """A request toward the origin on behalf of one reader, of several, or of what is stored."""
 
     __slots__ = (
-        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_halted", "_incoming",
+        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_giving", "_halted", "_incoming",
         "_keep_conditions", "_length", "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers",
         "_tried", "_variant", "_way", "_ways", "cache", "checked", "collapse_key", "key", "leader", "mark",
         "names", "readers", "reason", "shared_key", "stale", "waiters",
@@ -119,7 +119,7 @@ class Fetch:
         self._reserved = 0
         self._incoming: Incoming | None = None
         """What takes the body to disk while it arrives, if it is too large for memory."""
-        self._storing = self._halted = self._doomed = self._over = False
+        self._storing = self._halted = self._doomed = self._over = self._giving = False
         leader.fetch = self
 
     def start(self, ways: list[Way], extra: bytes, keep_conditions: bool) -> None:
@@ -195,7 +195,9 @@ class Fetch:
 
     def takes(self, reader: Reader) -> bool:
         """May another request read along, or wait for the head?"""
-        return self._shareable(reader) if self.headed else len(self.waiters) < self.cache.flights.waiters_max
+        if not self.headed:
+            return len(self.waiters) < self.cache.flights.waiters_max
+        return self._shareable(reader) and self._asked_for(reader)
 
     def join(self, reader: Reader) -> bool:
         """Let another request read along or wait for the head; False if it must fetch for itself."""
@@ -216,6 +218,18 @@ class Fetch:
         if not self._storing or self._doomed or admission is None or not admission.reusable(now()):
             return False
         return not self.names or variant_key(self.names, reader.field) == self._variant
+
+    def _asked_for(self, reader: Reader) -> bool:
+        """Does what has been arriving for a while do for a request that comes now (RFC 9111 §5.2.1)?"""
+        control, admission = reader.facts.control, self._admission
+        if control is None or admission is None:
+            return True
+        age = now() - admission.born
+        return not (
+            control.no_cache
+            or (control.max_age is not None and age > control.max_age)
+            or (control.min_fresh and admission.lifetime - age < control.min_fresh)
+        )
 
     def leave(self, reader: Reader, reason: str) -> None:
         """A reader's client is gone. The fetch goes on for others, or to finish what is nearly stored."""
@@ -471,9 +485,14 @@ class Fetch:
         stream.add(data)
         if self._incoming is not None and not self._incoming.add(data):
             self.pace()
+        self._giving = (
+            True  # of a thousand readers each may pause now: the pace is looked at once, when all have had it
+        )
         for reader in tuple(self.readers):
             self._give(reader)
+        self._giving = False
         stream.trim(self.readers)
+        self.pace()
 
     def _room_for(self, size: int) -> bool:
         if self._length is None:
@@ -643,10 +662,10 @@ class Fetch:
     def pace(self) -> None:
         """Hold the origin back, or let it go on."""
         forward = self._forward
-        if forward is None or self._over:
+        if forward is None or self._over or self._giving:
             return
-        slow = [reader.paused for reader in self.readers]
-        halt = bool(slow) and (all(slow) if self._storing and self._incoming is None else any(slow))
+        slow = (reader.paused for reader in self.readers)
+        halt = bool(self.readers) and (all(slow) if self._storing and self._incoming is None else any(slow))
         halt = halt or (self._incoming is not None and self._incoming.full)
         if halt != self._halted:
             self._halted = halt

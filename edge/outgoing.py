@@ -26,7 +26,8 @@ _WRITTEN_HERE = frozenset(
     b"host via cdn-loop x-forwarded-for x-forwarded-proto content-length expect max-forwards".split()
 )
 _ASKED_OF_CACHE = frozenset({b"if-none-match", b"if-modified-since"})
-_ASKED_OF_WHOLE = _ASKED_OF_CACHE | {b"range", b"if-range"}
+_ASKED_OF_PART = frozenset({b"range", b"if-range"})
+_ASKED_OF_WHOLE = _ASKED_OF_CACHE | _ASKED_OF_PART
 
 
 def never_forwarded(name: bytes) -> bool:
@@ -35,13 +36,14 @@ def never_forwarded(name: bytes) -> bool:
 
 
 class Outgoing:
-    """The part of an outgoing head that one header block determines, in three forms.
+    """The part of an outgoing head that one header block determines, in four forms.
 
     `kept` are a client's end-to-end lines, each ended by CRLF; `plain` is the same without If-None-Match and
-    If-Modified-Since, which the cache answers itself; `whole` is `plain` without Range and If-Range.
+    If-Modified-Since, which the cache answers itself; `whole` is `plain` without Range and If-Range, `kept_whole` is
+    `kept` without them.
     """
 
-    __slots__ = ("kept", "plain", "whole")
+    __slots__ = ("kept", "kept_whole", "plain", "whole")
 
     def __init__(self, block: RequestBlock) -> None:
         dropped = hop_by_hop(block.connection) | _WRITTEN_HERE
@@ -51,6 +53,7 @@ class Outgoing:
             if name not in dropped and not never_forwarded(name)
         ]
         self.kept = b"".join([line for _, line in pairs])
+        self.kept_whole = b"".join([line for name, line in pairs if name not in _ASKED_OF_PART])
         self.plain = b"".join([line for name, line in pairs if name not in _ASKED_OF_CACHE])
         self.whole = b"".join([line for name, line in pairs if name not in _ASKED_OF_WHOLE])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
@@ -127,3 +128,62 @@ def test_long_keys_that_are_fetched_alone_take_no_more_memory_than_short_ones() 
     assert not flights.alone(key + b"x", 1.0)
     flights.share_again(key)
     assert not flights.alone(key, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "joins"),
+    [
+        ("no-cache", False),
+        ("max-age=0", False),
+        ("max-age=60", True),
+        ("min-fresh=50", False),
+        ("max-stale", True),
+    ],
+)
+def test_who_asks_for_a_newer_one_does_not_read_along_in_what_came_before(
+    lab: Lab, asked: str, joins: bool
+) -> None:
+    """RFC 9111 §5.2.1: what has been arriving for a while is as old as if it lay here."""
+    first = lab.ask("/a")
+    lab.origin.last.answer(200, "Cache-Control: max-age=60", body=None)
+    lab.origin.last.data(b"half")
+    lab.sleep(20)
+    before = lab.asked
+    x = lab.ask("/a", f"Cache-Control: {asked}")
+    assert (lab.asked == before) is joins
+    assert (x.got == b"half") is joins
+    assert first.got == b"half"
+
+
+class Counted(list[Reader]):
+    """A list that counts how often it is gone through."""
+
+    rounds = 0
+
+    def __iter__(self) -> Iterator[Reader]:
+        self.rounds += 1
+        return super().__iter__()
+
+
+def test_a_piece_for_many_slow_readers_is_not_paid_for_by_each_of_them_for_all(lab: Lab) -> None:
+    lab.ask("/a", room=1)
+    lab.origin.last.answer(200, "Cache-Control: max-age=60", body=None)
+    readers = [lab.ask("/a", room=1) for _ in range(100)]
+    (flight,) = lab.flights.under_way()
+    flight.readers = counted = Counted(flight.readers)
+    lab.origin.last.data(b"half")
+    assert [x.got for x in readers] == [b"half"] * 100
+    assert lab.origin.last.paused
+    assert counted.rounds < 10
+    readers[0].more_room()
+    assert not lab.origin.last.paused
+
+
+@pytest.mark.parametrize("past", ["Cache-Control: no-store", 'If-Match: "a"', "Cookie: past"])
+def test_many_ranges_are_never_sent_on_past_the_cache_either(lab: Lab, past: str) -> None:
+    """An origin that answers a hundred overlapping ranges sends a hundred bodies; which way it is, clients choose."""
+    lab.store("/a", "Cache-Control: private")  # from here on what a client asks is passed on as it is
+    lab.ask("/a", past, "Range: bytes=" + ",".join(["0-"] * 100), 'If-Range: "a"')
+    assert not {"range", "if-range"} & set(lab.origin.last.head)
+    lab.ask("/a", past, "Range: bytes=0-4", 'If-Range: "a"')
+    assert {"range", "if-range"} <= set(lab.origin.last.head)
