@@ -123,6 +123,11 @@ class Apart:
         found: Json = until(shown, f"{name} is {state}")
         return found
 
+    def usable(self) -> bool:
+        """Does every node see all of its backends usable?"""
+        nodes = self.ask("/status")["nodes"]
+        return all(row["usable"] for node in nodes for row in node.get("backends") or ())
+
     def events(self, subject: str) -> list[str]:
         """What the observer itself saw of `subject`."""
         return [
@@ -171,4 +176,6 @@ def running() -> Iterator[Apart]:
             made.start(name)
         made.observe()
         until(lambda: all(node["ready"] for node in made.ask("/lab")["nodes"]), "all nodes are ready")
+        # whoever started first has seen the others refuse connections, and looks again in a while
+        until(made.usable, "every node sees its backends usable")
         yield made
