@@ -62,7 +62,7 @@ def _table(reports: Sequence[Report]) -> Table:
             table.add_row(Text("none", style="red bold"), "", "", "", name)
             continue
         kept = report.cached or report.strangers_only or not report.reason
-        lifetime, by = tables.NONE, tables.NONE  # where no field says: an edge may keep a 404 by its own setting
+        lifetime, by = tables.NONE, tables.NONE  # where no field says: an edge may keep a 404 by a setting
         if ruling is not None and kept and ruling.by:
             lifetime, by = f"{ruling.lifetime:,} s", ruling.by
         status = Text(str(report.status), style=tables.status_style(report.status))

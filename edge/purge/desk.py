@@ -45,7 +45,7 @@ class Desk:
             local = asked.get("local", False) is True
         except BadPurge as error:
             raise BadRequest(error.error, error.remedy) from None
-        why = "it was to be" if local else "there is no store"
+        why = "local was asked for" if local else "there is no store"
         if self._stream is not None and not local:
             try:
                 return {"id": await self._stream.append(rules), "node": self._node, "reach": "lab"}
