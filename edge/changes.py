@@ -23,7 +23,7 @@ def received(cache: Cache, fetch: Fetch, facts: ResponseFacts, *, stale_goes: bo
     """A head has come from the origin: count it, and drop what it makes untrue (RFC 9111 §4.3.3, §4.4)."""
     status = facts.status
     fetch.answers[status if status == 304 else min(status // 100, 5) * 100] += 1
-    if fetch.checked is not None and stale_goes and status < 500:
+    if fetch.checked is not None and stale_goes and status < 500 and status != 416:  # that is about the range
         cache.discard(fetch.checked)
     if not fetch.leader.line.safe:
         _changed(cache, fetch, facts)

@@ -164,13 +164,13 @@ class Replies:
         shown = self._form(reader, stored)
         body: bytes | memoryview = shown.body
         head = answer.from_store(shown, instant, status_line)
-        if isinstance(stored, Partial):
+        if 200 <= status < 300 and reader.conditional and self._unchanged(reader, stored):
+            status, head, body = 304, answer.not_modified(head), b""  # before any range: RFC 9110 §13.2.2
+        elif isinstance(stored, Partial):
             found = self._stored_part(facts, stored)
             assert found is not None, "has_part was asked before"
             start, end, body = found
             head = answer.partial(head, start, end, stored.parts.size, brief=facts.if_range is not None)
-        elif 200 <= status < 300 and reader.conditional and self._unchanged(reader, stored):
-            status, head, body = 304, answer.not_modified(head), b""
         elif isinstance(stored, Remote):
             self._pour(reader, stored, head, status_line, backend, reason)
             return

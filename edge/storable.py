@@ -80,7 +80,7 @@ _SENTENCES = {
     NotStored.NO_ROOM: "there is no room for it now: arriving bodies take it, or what lies there is worth more",
     NotStored.ARRIVING: "it is too large for memory, and another request's fetch is writing it to disk already",
     NotStored.CUT_SHORT: "the body ended before it was complete",
-    NotStored.INVALIDATED: "the target was changed by an unsafe request while this was fetched",
+    NotStored.INVALIDATED: "the target was changed while this was fetched: an unsafe request or another answer says so",
     NotStored.PURGED: "it was purged while it was fetched",
     NotStored.ELSEWHERE: "another edge of this place keeps it",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from edge import answer
 from edge.conditional import opaque, speaks_of
 from edge.disk.found import Remote
 from edge.disk.shelf import renewed
+from edge.object import Variants
 from edge.partial import Partial, Parts
 from edge.purging import Verdict
 from edge.storable import NotStored
@@ -137,6 +138,8 @@ def refreshed(
     )
     if isinstance(old, Remote):
         return _refreshed_on_disk(cache, old, facts, admission, place)
+    if _overtaken(cache, old):
+        return fresh, admission.reason or NotStored.INVALIDATED
     if cache.coder is not None:
         cache.coder.renew(old, fresh, facts.index)
     reason = admission.reason
@@ -147,6 +150,16 @@ def refreshed(
     else:
         cache.discard(old)
     return fresh, reason
+
+
+def _overtaken(cache: Cache, old: StoredObject) -> bool:
+    """Has another answer put something else in its place, while the origin was asked whether it is still true?"""
+    found = cache.storage.find(old.key)
+    if isinstance(found, Variants):
+        found = found.objects.get(old.variant) if old.variant is not None else None
+    if found is None or found is old:
+        return False
+    return (found.etag, found.last_modified) != (old.etag, old.last_modified)
 
 
 def _refreshed_on_disk(

@@ -187,3 +187,41 @@ def test_many_ranges_are_never_sent_on_past_the_cache_either(lab: Lab, past: str
     assert not {"range", "if-range"} & set(lab.origin.last.head)
     lab.ask("/a", past, "Range: bytes=0-4", 'If-Range: "a"')
     assert {"range", "if-range"} <= set(lab.origin.last.head)
+
+
+def test_a_304_does_not_bring_back_what_another_answer_has_replaced(lab: Lab) -> None:
+    lab.store("/a", "Cache-Control: max-age=1", 'ETag: "a"', body=b"old")
+    lab.sleep(5)
+    slow = lab.ask("/a")
+    validation = lab.origin.last
+    lab.ask("/a", "Cache-Control: no-cache")
+    lab.origin.last.answer(200, "Cache-Control: max-age=60", 'ETag: "b"', body=b"new")
+    validation.answer(304, "Cache-Control: max-age=60", 'ETag: "a"')
+    assert slow.got == b"old", "it was true when it was asked"
+    assert lab.ask("/a").got == b"new"
+
+
+def test_a_range_that_the_origin_refuses_takes_nothing_from_others(lab: Lab) -> None:
+    lab.store("/a", "Cache-Control: max-age=1", 'ETag: "a"')
+    lab.sleep(5)
+    beyond = lab.ask("/a", "Range: bytes=100-")
+    lab.origin.last.answer(416, "Content-Range: bytes */5")
+    assert beyond.status == 416
+    x = lab.ask("/a")
+    assert lab.origin.last.head["if-none-match"] == '"a"'
+    lab.origin.last.answer(304, 'ETag: "a"')
+    assert x.got == b"hello"
+
+
+def test_whoever_holds_what_a_stored_part_is_of_is_told_so_and_not_sent_the_part(lab: Lab) -> None:
+    """RFC 9110 §13.2.2: If-None-Match comes before Range."""
+    lab.ask("/a", "Range: bytes=0-1")
+    fields = ("Cache-Control: max-age=60", 'ETag: "a"', "Content-Range: bytes 0-1/5", "Content-Length: 2")
+    lab.origin.last.begin(206, *fields)
+    lab.origin.last.data(b"he")
+    lab.origin.last.end()
+    asked = lab.asked
+    x = lab.ask("/a", "Range: bytes=0-1", 'If-None-Match: "a"')
+    y = lab.ask("/a", "Range: bytes=0-1", 'If-None-Match: "b"')
+    assert (x.status, y.status, lab.asked) == (304, 206, asked)
+    assert "content-range" not in x.fields
