@@ -72,7 +72,7 @@ def command(
     name: Annotated[str, typer.Option(help="The node's name in Via and Cache-Status.")] = "edge",
     state: Annotated[
         Path | None,
-        typer.Option(help="A directory for its secrets, by which `cdnlab purge --state` finds it."),
+        typer.Option(help="A directory for its secrets, by which purge, explain, policy and audit find it."),
     ] = None,
 ) -> None:
     """A shared HTTP cache in front of any server.
