@@ -44,6 +44,7 @@ class NotStored(StrEnum):
     TOO_LARGE = "too-large"
     NO_ROOM = "no-room"
     ARRIVING = "arriving"
+    TRANSFER_CODING = "transfer-coding"
     CUT_SHORT = "cut-short"
     INVALIDATED = "invalidated"
     PURGED = "purged"
@@ -79,6 +80,7 @@ _SENTENCES = {
     NotStored.TOO_LARGE: "the body is larger than one object may be",
     NotStored.NO_ROOM: "there is no room for it now: arriving bodies take it, or what lies there is worth more",
     NotStored.ARRIVING: "it is too large for memory, and another request's fetch is writing it to disk already",
+    NotStored.TRANSFER_CODING: "the body is in a transfer coding that nobody asked for and nobody undoes",
     NotStored.CUT_SHORT: "the body ended before it was complete",
     NotStored.INVALIDATED: "the target was changed while this was fetched: an unsafe request or another answer says so",
     NotStored.PURGED: "it was purged while it was fetched",
@@ -123,6 +125,8 @@ def post_is_get(response: ResponseFacts, target: bytes, source: Source) -> bool:
 
 def _by_fields(response: ResponseFacts, authorized: bool) -> NotStored | None:
     control, status = response.control, response.status
+    if response.index.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        return NotStored.TRANSFER_CODING  # RFC 9112 §6.3: it ends with its connection, and is no representation
     if status == 304 or status == 412:
         return NotStored.STATUS
     if status == 416:

@@ -319,10 +319,6 @@ class Upstream(asyncio.Protocol):
         # RFC 9112 §6.3; wire's body_framing in place
         length = 0 if block.bodiless or self._method == b"HEAD" else block.length
         rest = data[end + 4 :]
-        if length == -2 and block.index.get(b"transfer-encoding", b"identity").lower() != b"identity":
-            # nobody asked for the coding (TE), and since the field is not passed on, the coded bytes would be the body
-            self._fail(Broken.MALFORMED, "the body is in a transfer coding that is not implemented")
-            return
         if block.close or length == -2 or not self._request_done:
             self._reusable = False
         if 0 <= length <= len(rest):

@@ -102,6 +102,10 @@ class Scene:
         if status == 0:
             talk.writer.close()
             return
+        if "coded" in path:
+            await talk.say(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nTransfer-Encoding: x-new\r\n\r\ncoded")
+            talk.writer.close()
+            return
         if "cut" in path:
             await talk.say(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\nContent-Length: 100\r\n\r\nhalf")
             talk.writer.close()
@@ -251,6 +255,11 @@ async def arriving(scene: Scene) -> Got:
     return told(head)
 
 
+async def transfer_coding(scene: Scene) -> Got:
+    scene.says("/coded", MINUTE)
+    return await scene.ask("/coded")
+
+
 async def cut_short(scene: Scene) -> Got:
     scene.says("/cut", MINUTE)
     return await scene.ask("/cut")
@@ -358,6 +367,7 @@ NOT_STORED = {
     NotStored.TOO_LARGE: Row(one(MINUTE, body=b"x" * 200_000), {"memory": "1MiB"}),
     NotStored.NO_ROOM: Row(no_room, {"memory": "1MiB"}),
     NotStored.ARRIVING: Row(arriving, {"memory": "1MiB", "disk": True}),
+    NotStored.TRANSFER_CODING: Row(transfer_coding),
     NotStored.CUT_SHORT: Row(cut_short, unsaid=LATE),
     NotStored.INVALIDATED: Row(invalidated),
     NotStored.PURGED: Row(purged_on_the_way, unsaid=LATE),
