@@ -125,8 +125,9 @@ def post_is_get(response: ResponseFacts, target: bytes, source: Source) -> bool:
 
 def _by_fields(response: ResponseFacts, authorized: bool) -> NotStored | None:
     control, status = response.control, response.status
+    # RFC 9112 §6.3: such a body ends with its connection; as it came it is no representation
     if response.index.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        return NotStored.TRANSFER_CODING  # RFC 9112 §6.3: it ends with its connection, and is no representation
+        return NotStored.TRANSFER_CODING
     if status == 304 or status == 412:
         return NotStored.STATUS
     if status == 416:
