@@ -109,7 +109,6 @@ def target(
         raise LabError(
             f"{text}: a path is asked of a running lab, and none runs",
             "start one: cdnlab up, or give a URL",
-            MISUSED,
         )
     if places:
         raise LabError(

@@ -329,7 +329,6 @@ def test_what_would_surprise(site: tuple[App, str], typed: Typed) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("/path",), "none runs"),
         (("ftp://127.0.0.1/",), "no path and no URL"),
         (("127.0.0.1:9000/",), "no path and no URL"),
         (("http://127.0.0.1:99999/",), "no URL"),
@@ -351,6 +350,12 @@ def test_what_cannot_be_asked_is_named_with_exit_code_2(
     result = typed(*words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert told in result.stderr
+
+
+def test_a_path_without_a_lab_is_exit_code_1_since_it_works_once_one_runs(typed: Typed) -> None:
+    result = typed("/path")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "none runs\n  start one: cdnlab up" in result.stderr
 
 
 def test_nobody_there_is_exit_code_1_and_the_other_pages_are_audited(
