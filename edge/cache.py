@@ -285,7 +285,8 @@ class Cache:
             renew = Reader(x, facts, key, Fwd.STALE, Result.STALE) if why is Stale.WHILE_REVALIDATE else None
             self.replies.stale(reader, found, why, instant)
             if renew is not None:
-                self._renew_behind(renew.in_background(), found, self._shared(renew, entry))
+                whole = not isinstance(found, Partial)
+                self._renew_behind(renew.in_background(whole), found, self._shared(renew, entry))
             return
         assert isinstance(why, NotReused)
         self.not_reused[why] += 1
@@ -400,8 +401,8 @@ class Cache:
         self.in_background += 1
         checked = _validated(found)
         fetch = Fetch(
-            self, reader, reason=None, shared_key=shared, joinable=True, checked=checked, stale=found
-        )
+            self, reader, reason=None, shared_key=shared, joinable=reader.whole, checked=checked, stale=found
+        )  # nobody who asks for the whole may read a part along
         self._send(reader, fetch, checked, False)
 
     def _pass(self, reader: Reader, reason: NotStored | None, found: StoredObject | None) -> None:

@@ -31,7 +31,7 @@ def request_for(
     scheme = facts.forwarded_proto if reader.trusted else reader.scheme
     # a client's conditions are for whoever has the response: where we don't store it, that is not us
     keep_conditions = keep_conditions or not (way.store or extra)
-    ranged = facts.one_range and not (reader.absent and extra)  # a whole is validated as a whole
+    ranged = facts.one_range and not reader.whole
     if keep_conditions:
         lines = outgoing.kept if ranged else outgoing.kept_whole
     else:

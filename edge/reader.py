@@ -27,7 +27,7 @@ class Reader:
     __slots__ = (
         "absent", "authorized", "block", "explain", "facts", "fetch", "from_disk", "fwd", "key", "line", "next",
         "paused", "peer", "place", "result", "scheme", "sent", "started", "status", "target", "trusted", "volatile",
-        "why", "x",
+        "whole", "why", "x",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class Reader:
         self.x = x
         self.why = why  # why what is stored did not do
         self.from_disk = False  # what answers it was read from disk for it
+        self.whole = False  # a Range in it does not count
         self.absent = False  # nobody waits for the answer: it renews what is stored
         self.target = facts.target(x.line.target.canonical)  # as it is keyed and sent on
         self.facts = facts
@@ -77,10 +78,12 @@ class Reader:
         """Does it hold a copy that it wants to keep?"""
         return self.facts.if_none_match is not None or self.facts.if_modified_since is not None
 
-    def in_background(self) -> Reader:
+    def in_background(self, whole: bool) -> Reader:
         """The same request, asked for what is stored and for nobody: its answer goes nowhere. What is stored came with
-        a GET, so that is how it is asked for (RFC 9111 §4.3.1): a HEAD would bring it no body."""
+        a GET, so that is how it is asked for (RFC 9111 §4.3.1): a HEAD would bring it no body, and a part of it must
+        not take the place of the `whole`."""
         self.absent = True
+        self.whole = whole
         if self.line.method != b"GET":
             self.line = RequestLine(self.line.raw, b"GET", self.line.target, self.line.version)
         self.x = cast("Exchange", Nobody(self))

@@ -615,6 +615,30 @@ def test_a_background_validation_that_fails_leaves_what_is_stored(lab: Lab) -> N
     assert lab.cache.in_background == 1
 
 
+def test_a_range_of_something_stale_renews_the_whole(lab: Lab) -> None:
+    lab.store("/", "Cache-Control: max-age=60, stale-while-revalidate=30")
+    lab.sleep(61)
+    x = lab.ask("/", "Range: bytes=1-2")
+    assert (x.status, x.got) == (206, b"el")
+    assert "range" not in lab.origin.last.head
+    lab.origin.last.answer(200, MINUTE, body=b"news")
+    assert lab.ask("/").got == b"news"
+
+
+def test_nobody_reads_a_part_along_that_is_renewed_behind(lab: Lab) -> None:
+    part(lab, 2, 6, "Cache-Control: stale-while-revalidate=30", 'ETag: "1"')
+    lab.sleep(61)
+    assert lab.ask("/", "Range: bytes=3-5").got == b"345"
+    behind = lab.origin.last
+    assert behind.head["range"] == "bytes=3-5"
+    x = lab.ask("/")
+    assert lab.origin.last is not behind
+    behind.answer(206, MINUTE, 'ETag: "1"', "Content-Range: bytes 3-5/10", body=b"345")
+    assert x.status == 0
+    lab.origin.last.answer(200, MINUTE, body=b"0123456789")
+    assert (x.status, x.got) == (200, b"0123456789")
+
+
 def test_background_validations_are_bounded(monkeypatch: Any) -> None:
     lab = Lab(monkeypatch, background_max=2)
     for n in range(4):
