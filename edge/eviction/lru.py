@@ -31,8 +31,8 @@ class Lru(Policy):
         self._chain.push(entry)
 
     def touched(self, entries: Sequence[Entry]) -> None:
-        """Move each to the end. Of several hits only the last one says where an entry stands, and what is asked for most
-        is in a batch many times."""
+        """Move each to the end. Of several hits only the last one says where an entry stands, and what is asked for
+        most is in a batch many times."""
         self._chain.renew(reversed(dict.fromkeys(reversed(entries))))
 
     def removed(self, entry: Entry) -> None:
