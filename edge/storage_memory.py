@@ -219,10 +219,12 @@ class MemoryStorage:
     def discard(self, stored: StoredObject) -> None:
         """Remove an object if it still lies here."""
         if self.holds(stored):
+            self.flush()  # it was there for those who hit it
             self._drop(stored)
 
     def remove(self, key: bytes) -> int:
         """Remove whatever lies under a key."""
+        self.flush()
         record = self._shard(key).get(key)
         if record is None:
             if self.shadows is not None:

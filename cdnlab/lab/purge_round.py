@@ -6,17 +6,13 @@ It must not know what a purge names.
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from cdnlab.lab.errors import FAILED, MISUSED, LabError
+from cdnlab.lab.tell import NoAnswer, tell
 
 Json = dict[str, Any]
 
@@ -24,11 +20,6 @@ TAKE = 1.5
 """Seconds for an edge to take a purge: it gives the store half a second."""
 PAUSE = 0.01
 """Seconds between two questions to one edge whether it has applied it."""
-LARGEST = 1 << 20
-
-
-class NoAnswer(Exception):
-    """An edge did not answer; str() says why."""
 
 
 class Edge(NamedTuple):
@@ -99,7 +90,7 @@ class Round:
     def _tell(self, edge: Edge, purge: Json) -> tuple[Json, Json | None]:
         begun = time.monotonic()
         try:
-            answer = self._ask(edge, "/purge", purge, TAKE)
+            answer = tell(edge.name, edge.address, "/purge", purge, self._token, TAKE)
         except NoAnswer as error:
             return _row(edge, why=str(error)), None
         return _row(edge, applied=True, seconds=time.monotonic() - begun), answer
@@ -110,7 +101,7 @@ class Round:
         why = "it was not asked in time"
         while (left := deadline - time.monotonic()) > 0:
             try:
-                answer = self._ask(edge, f"/purges?id={quote(purge)}", None, left)
+                answer = tell(edge.name, edge.address, f"/purges?id={quote(purge)}", None, self._token, left)
             except NoAnswer as error:
                 return _row(edge, why=str(error))
             if answer.get("applied"):
@@ -118,50 +109,6 @@ class Round:
             why = f"it is {answer.get('state')}, and has not applied it within {self._within:g} s"
             time.sleep(PAUSE)
         return _row(edge, why=why)
-
-    def _ask(self, edge: Edge, path: str, body: Json | None, within: float) -> Json:
-        """GET `path`, or POST `body`. NoAnswer; LabError for a refusal, which every edge would repeat."""
-        if edge.address is None:
-            raise NoAnswer("its admin API is off")
-        connection = http.client.HTTPConnection(*edge.address, timeout=within)
-        headers = {"Host": edge.name, "Authorization": f"Bearer {self._token}"}
-        try:
-            if body is None:
-                connection.request("GET", path, headers=headers)
-            else:
-                headers["Content-Type"] = "application/json"
-                connection.request("POST", path, json.dumps(body), headers)
-            response = connection.getresponse()
-            text = response.read(LARGEST)
-        except TimeoutError:
-            raise NoAnswer(f"no answer within {within:.1f} s") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise NoAnswer(_words(error)) from None
-        finally:
-            connection.close()
-        return _checked(edge, response.status, text)
-
-
-def _checked(edge: Edge, status: int, text: bytes) -> Json:
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise NoAnswer("what listens there is no node of a lab")
-    if status == 400:
-        raise LabError(str(answer.get("error")), str(answer.get("remedy", "")), MISUSED)
-    if status == 401:
-        raise LabError(
-            f"{edge.name} does not take this lab's admin token",
-            "name its state directory with --state",
-            FAILED,
-        )
-    if status >= 300:
-        raise NoAnswer(str(answer.get("error", status)))
-    if answer.get("node") != edge.name:
-        raise NoAnswer(f"{str(answer.get('node'))[:60]!r} listens there instead")
-    return answer
 
 
 def _row(
@@ -173,10 +120,3 @@ def _row(
     state: str | None = None,
 ) -> Json:
     return {"node": edge.name, "applied": applied, "seconds": seconds, "state": state, "why": why}
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"its address does not resolve ({error.strerror})"
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else str(error) or type(error).__name__

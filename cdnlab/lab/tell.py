@@ -36,12 +36,19 @@ def admin_token(where: StateDirectory) -> str:
         raise no_lab(where) from None
 
 
-def tell(node: str, address: tuple[str, int] | None, path: str, body: Json | None, token: str) -> Json:
-    """POST `body` to `path` of the node's admin API, or GET it without one; the answer. NoAnswer; LabError for what it
-    refuses."""
+def tell(
+    node: str,
+    address: tuple[str, int] | None,
+    path: str,
+    body: Json | None,
+    token: str,
+    within: float = ANSWER,
+) -> Json:
+    """POST `body` to `path` of the node's admin API, or GET it without one; the answer, which has `within` seconds.
+    NoAnswer; LabError for what it refuses."""
     if address is None:
         raise NoAnswer("its admin API is off")
-    connection = http.client.HTTPConnection(*address, timeout=ANSWER)
+    connection = http.client.HTTPConnection(*address, timeout=within)
     headers = {"Host": node, "Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
         if body is None:
@@ -51,7 +58,7 @@ def tell(node: str, address: tuple[str, int] | None, path: str, body: Json | Non
         response = connection.getresponse()
         text = response.read(LARGEST)
     except TimeoutError:
-        raise NoAnswer(f"no answer within {ANSWER:g} s") from None
+        raise NoAnswer(f"no answer within {round(within, 1):g} s") from None
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(_words(error)) from None
     finally:

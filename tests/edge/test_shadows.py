@@ -117,6 +117,20 @@ def test_what_was_stale_is_nobodys_hit_and_what_was_evicted_may_be_a_shadows() -
     assert shadow_of(storage, "lru").score.hits == before
 
 
+@pytest.mark.parametrize("how", ["remove", "discard"])
+def test_what_was_hit_just_before_it_was_removed_does_not_come_back(how: str) -> None:
+    """Hits are told in batches, removals at once: the hits come first."""
+    storage = storage_of("lru", 1_000_000, ("lru",))
+    stored = make(b"k", 100)
+    storage.put(stored, ())
+    storage.touched.append(stored)
+    storage.remove(b"k") if how == "remove" else storage.discard(stored)
+    storage.flush()
+    shadow = shadow_of(storage, "lru")
+    assert (len(shadow), shadow.used) == (storage.objects, storage.used) == (0, 0)
+    assert (shadow.score.hits, shadow.score.misses) == (1, 1)
+
+
 def test_what_is_removed_is_removed_for_all() -> None:
     storage = storage_of("lru", 1 << 20, ("lru", "sieve"))
     ask(storage, b"a", 10)
