@@ -67,7 +67,7 @@ class Cache:
 
     __slots__ = (
         "_by_place", "_member", "_other", "_shards", "_touch", "coder", "fetched_bytes", "fetches", "flights",
-        "forwarder", "in_background", "not_reused", "not_stored", "ours", "parents", "purges", "replies", "ring",
+        "forwarder", "in_background", "not_reused", "not_stored", "parents", "purges", "replies", "ring",
         "searches", "settings", "shelf", "storage", "tallies", "trail", "warnings",
     )  # fmt: skip
 
@@ -96,8 +96,6 @@ class Cache:
         self.trail = trail
         self.tallies = tallies
         self.ring = ring
-        self.ours = all(backend.ours for backend in forwarder.pool.backends)
-        """Whether the pool holds our own nodes only, which alone may see the mark of an explanation."""
         self.fetches: dict[int, int] = dict.fromkeys((100, 200, 300, 304, 400, 500, 0), 0)
         """Answers of the origin by class; 304 by itself, and 0 for none."""
         self.fetched_bytes = 0

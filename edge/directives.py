@@ -40,7 +40,7 @@ class ResponseControl:
     """
 
     __slots__ = (
-        "immutable", "max_age", "must_revalidate", "must_understand", "no_cache", "no_store", "no_transform",
+        "immutable", "max_age", "must_revalidate", "must_understand", "no_cache", "no_store",
         "private", "proxy_revalidate", "public", "s_maxage", "said", "stale_if_error", "stale_while_revalidate",
         "targeted", "withheld",
     )  # fmt: skip
@@ -53,7 +53,6 @@ class ResponseControl:
         self.must_revalidate = b"must-revalidate" in given
         self.proxy_revalidate = b"proxy-revalidate" in given
         self.must_understand = b"must-understand" in given
-        self.no_transform = b"no-transform" in given
         self.immutable = b"immutable" in given
         self.max_age = _seconds(given, b"max-age")
         self.s_maxage = _seconds(given, b"s-maxage")

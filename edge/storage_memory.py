@@ -42,8 +42,8 @@ class MemoryStorage:
     """See Storage."""
 
     __slots__ = (
-        "_cooled", "_policy", "_shards", "_variants_max", "_wanted", "capacity", "evicted", "evictions", "hits",
-        "objects", "reserved", "shadows", "stores", "touched", "used",
+        "_cooled", "_policy", "_shards", "_variants_max", "_wanted", "capacity", "evicted", "evictions",
+        "objects", "reserved", "shadows", "touched", "used",
     )  # fmt: skip
 
     def __init__(
@@ -51,8 +51,6 @@ class MemoryStorage:
     ) -> None:
         self.capacity = capacity
         self.used = self.reserved = self.objects = self.evictions = 0
-        self.hits = self.stores = 0
-        """Requests answered from here as far as flushed, and objects that came."""
         self.touched: list[StoredObject] = []
         self.evicted: Evicted | None = None
         self.shadows = shadows
@@ -116,7 +114,6 @@ class MemoryStorage:
         self.flush()
         variant = stored.variant if names else None
         old = self._predecessor(stored.key, variant, names)
-        self.stores += 1
         if self.shadows is not None:
             self.shadows.stored(stored, old is not None)
         if stored.size > self.capacity - self.reserved:
@@ -190,7 +187,6 @@ class MemoryStorage:
             return
         batch = touched[:FLUSHED]
         del touched[:FLUSHED]
-        self.hits += len(batch)
         self._policy.touched(batch)
         if self.shadows is not None:
             self.shadows.touched(batch)

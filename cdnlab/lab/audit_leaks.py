@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from cdnlab.lab.audit_sample import WHOLE, Sample
+from cdnlab.lab.worded import Worded
 
 ORDER = (0, 1, 0, 1, 1, 0)
 """Which of the two users asks next, past the cache."""
@@ -25,17 +25,8 @@ SECRET_LENGTH = 8
 SHOWN = 40
 
 
-class Kind(StrEnum):
+class Kind(Worded):
     """What was received that is another's."""
-
-    sentence: str
-
-    def __new__(cls, name: str, sentence: str) -> Kind:
-        """A member whose value is its name and whose `sentence` is for people."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.sentence = sentence
-        return member
 
     BODY = "body", "a body that is made for one user was given to another"
     COOKIE = "cookie", "a cookie that was set for one user was given to another"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from cdnlab.lab.audit_leaks import Owned
 from cdnlab.lab.audit_rules import Ruling, in_words
 from cdnlab.lab.audit_sample import Sample, is_field
+from cdnlab.lab.worded import Worded
 
 WORTH_CODING = 1024
 """Bytes from which compressing a body saves packets."""
@@ -28,17 +28,8 @@ LONG_GUESS = 60
 """Seconds: a shorter guess surprises nobody."""
 
 
-class Surprise(StrEnum):
+class Surprise(Worded):
     """What is worth a look."""
-
-    sentence: str
-
-    def __new__(cls, name: str, sentence: str) -> Surprise:
-        """A member whose value is its name and whose `sentence` is for people."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.sentence = sentence
-        return member
 
     NOT_CACHED = "not-cached", "nothing is cached"
     NOT_SEEN = "not-seen", "its fields let a shared cache store it, and no answer came from one"

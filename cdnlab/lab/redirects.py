@@ -8,23 +8,15 @@ many redirects"; here they get a name and a remedy. It must not know sockets.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
+
+from cdnlab.lab.worded import Worded
 
 SCHEME_PORTS = {"http": 80, "https": 443}
 
 
-class Kind(StrEnum):
+class Kind(Worded):
     """Where a redirect leads; `sentence` for people."""
-
-    sentence: str
-
-    def __new__(cls, name: str, sentence: str) -> Kind:
-        """A member whose value is its name and whose `sentence` is for people."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.sentence = sentence
-        return member
 
     WITHIN = "within", "it stays within the lab"
     LOOP = "loop", "it leads to itself: a redirect loop"
