@@ -24,7 +24,7 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from cdnlab.forward.routing import RouteTable, Row, match
-from cdnlab.plan.settings import QuerySpec, RouteSpec
+from cdnlab.plan.routes import QuerySpec, RouteSpec
 
 HOSTS = 1024
 """Hosts whose rules are remembered; clients choose hosts, so the table is emptied when it is full."""

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable
 
 from cdnlab.lab.errors import MISUSED, LabError
-from cdnlab.plan.settings import BackendSpec
+from cdnlab.plan.pools import BackendSpec
 
 #: Seconds to connect; an origin on another continent needs a third of one, with TLS most of one.
 CONNECT = 3.0

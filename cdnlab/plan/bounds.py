@@ -56,6 +56,16 @@ class Limits(Section):
     connections_per_client: int = setting(
         10_000, "Open connections per client address (429).", "connections", ge=1, le=1_000_000
     )
+    connection_rate: float | None = setting(
+        None,
+        "New connections per second of one client address (of IPv6 the first 64 bits) in the long run (429).",
+        "per second",
+        gt=0.0,
+        le=1_000_000.0,
+    )
+    connection_burst: int = setting(
+        100, "New connections that may come at once after a quiet time.", "connections", ge=1, le=1_000_000
+    )
     requests_per_connection: int = setting(
         100_000,
         "Requests on one connection, then it is closed after the answer. nginx: 1000.",

@@ -19,12 +19,24 @@ if TYPE_CHECKING:
 RESERVED_PLACES = frozenset({"other", "none", "off"})
 """`other` is the metrics' label for no known place; the others are words of the command line."""
 
+_SERVER_NAME = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _PLACE = re.compile(r"[a-z][a-z0-9]{1,15}")
 
 
 def check(topology: Topology) -> None:
     """Raise PlanError for the first disagreement, with the further ones in `more`."""
-    rules = (_default_place, _places, _prefixes, _nodes, _addresses, _pools, _routes, _shield, _timing)
+    rules = (
+        _default_place,
+        _places,
+        _prefixes,
+        _nodes,
+        _addresses,
+        _pools,
+        _routes,
+        _layer4,
+        _shield,
+        _timing,
+    )
     problems = [problem for rule in rules for problem in rule(topology)]
     if problems:
         first, *more = problems
@@ -154,6 +166,10 @@ def _routes(topology: Topology) -> Iterator[PlanError]:
     for index, route in enumerate(topology.routes):
         where = f"routes[{index}]"
         yield from _known_pool(topology, route.pool, f"{where}.pool")
+        for pool in route.split:
+            yield from _known_pool(topology, pool, f"{where}.split")
+        if route.mirror is not None:
+            yield from _known_pool(topology, route.mirror.pool, f"{where}.mirror.pool")
         first = seen.setdefault((route.host, route.path), index)
         if first != index:
             yield PlanError(f"routes[{first}] has the same host and path", where, "remove one of them")
@@ -164,6 +180,26 @@ def _routes(topology: Topology) -> Iterator[PlanError]:
         yield PlanError("the balancers have no route", "routes", "give one, or name the edges' pool `edges`")
     if topology.tier("edge"):
         yield from _known_pool(topology, topology.edge.pool, "edge.pool")
+
+
+def _layer4(topology: Topology) -> Iterator[PlanError]:
+    """Pools that exist; a port of its own for each, and none for HTTP."""
+    used = {("tcp", port): "the VIPs' HTTP" for _, port in map(topology.vip_address, topology.vips)}
+    for name, spec in topology.l4.items():
+        where = f"l4.{name}"
+        yield from _known_pool(topology, spec.pool, f"{where}.pool")
+        for server, pool in spec.sni.items():
+            yield from _known_pool(topology, pool, f"{where}.sni.{server}")
+            if not _SERVER_NAME.fullmatch(server):
+                remedy = "write such as shop.example.com or *.example.com"
+                yield PlanError(f'"{server}" is no server name', f"{where}.sni", remedy)
+        port = topology.l4_port(spec)
+        owner = used.setdefault((spec.protocol, port), where)
+        if owner != where and port:
+            remedy = "give it a port of its own"
+            yield PlanError(
+                f"{spec.protocol} port {port} is already that of {owner}", f"{where}.port", remedy
+            )
 
 
 def _shield(topology: Topology) -> Iterator[PlanError]:

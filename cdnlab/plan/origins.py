@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import ValidationError
 
 from cdnlab.plan.errors import PlanError
-from cdnlab.plan.settings import BackendSpec
+from cdnlab.plan.pools import BackendSpec
 from cdnlab.plan.units import parse_host
 
 _SCHEMES = {"http": 80, "https": 443}

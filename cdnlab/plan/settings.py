@@ -9,24 +9,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from cdnlab.plan.compression import CompressionSpec
 from cdnlab.plan.disk import DiskSpec
 from cdnlab.plan.section import KIB, MIB, Section, setting
-from cdnlab.plan.units import (
-    Address,
-    AdminAddress,
-    Duration,
-    Host,
-    KeptNames,
-    Name,
-    ParameterName,
-    Size,
-    StatusRange,
-    StoreUrl,
-    UrlPath,
-)
+from cdnlab.plan.units import Address, AdminAddress, Duration, Name, Size, StatusRange, StoreUrl
 
 
 def derived(offset: int, text: str) -> Any:
@@ -158,142 +146,6 @@ class NodeSpec(Section):
     )
 
 
-class HealthSpec(Section):
-    """How each node finds out by itself whether a backend is usable. A new one is, until shown otherwise."""
-
-    kind: Literal["alive", "http", "tcp", "none"] = setting(
-        "tcp",
-        "`alive` asks our own nodes about themselves; `http` asks for `path`; `tcp` connects; "
-        "`none` never asks. By default `alive` for a tier, `tcp` for listed backends.",
-    )
-    path: UrlPath = setting("/", "What `http` asks for.")
-    host: Host | None = setting(
-        None, "The Host `http` sends; by default the pool's origin_host, else the backend."
-    )
-    expect: tuple[StatusRange, ...] = setting(
-        ((200, 399),), "Statuses that `http` takes for healthy: 200, or 200-399.", min_length=1
-    )
-    interval: Duration = setting(
-        2.0, "From one check to the next (HAProxy's `inter`: 2 s).", "seconds", ge=0.05, le=3600.0
-    )
-    jitter: float = setting(
-        0.1,
-        "Share of the interval by which each one varies, so that nodes don't check in step.",
-        "share",
-        ge=0,
-        le=0.5,
-    )
-    timeout: Duration = setting(
-        1.0, "A check without an answer after this has failed.", "seconds", gt=0.0, le=60.0
-    )
-    rise: int = setting(
-        2, "Good checks in a row until a backend is up again (HAProxy: 2).", "checks", ge=1, le=100
-    )
-    fall: int = setting(
-        3, "Failed checks in a row until a backend is down (HAProxy: 3).", "checks", ge=1, le=100
-    )
-
-    def accepts(self, status: int) -> bool:
-        """Whether an answer with `status` counts as healthy."""
-        return any(low <= status <= high for low, high in self.expect)
-
-
-class BackendSpec(Section):
-    """One address a pool can send to."""
-
-    name: Name = Field(description="Its name in status, log and metrics; never its address.")
-    address: Host = Field(description="Host name or IP address.")
-    port: int = Field(description="Its port.", ge=1, le=65535, json_schema_extra={"unit": "port"})
-    place: str | None = setting(None, "Where it stands; without a place it is at no distance.", "place")
-    weight: int = setting(1, "Its share of the requests, against the pool's other backends.", ge=1, le=1000)
-    tls: bool = setting(False, "Connect with TLS and verify its certificate.")
-    server_name: Host | None = setting(None, "The name its certificate must bear; by default its address.")
-
-
-class PoolSpec(Section):
-    """A set of backends with one policy: the nodes of a tier, or a list."""
-
-    algorithm: Literal["round_robin", "least_connections", "nearest", "ring_hash", "bounded_load"] = setting(
-        "round_robin",
-        "How the first candidate, and the order of the rest, is chosen. `ring_hash` and `bounded_load` choose by what "
-        "is asked for, the edge's key.",
-    )
-    inner: Literal["round_robin", "least_connections", "ring_hash", "bounded_load"] = setting(
-        "bounded_load",
-        "For `nearest`: how to choose among the backends of one place. `bounded_load`: the edges there share the keys "
-        "between them.",
-    )
-    balance_factor: float = setting(
-        1.25,
-        "For `bounded_load`: a backend with more than this times its share in flight is passed over (HAProxy's "
-        "hash-balance-factor: 125 to 200 %).",
-        "factor",
-        ge=1.0,
-        le=100.0,
-    )
-    tier: Literal["lb", "edge", "origin"] | None = setting(None, "All nodes of this tier are its backends.")
-    backends: tuple[BackendSpec, ...] = setting((), "Its backends, where they are not a tier.")
-    health: HealthSpec = Field(
-        default_factory=lambda data: HealthSpec(kind="alive" if data.get("tier") else "tcp"),
-        description="How its backends are checked.",
-    )
-    origin_host: str | None = setting(
-        None,
-        "The Host that its backends receive; by default the client's own, unchanged.",
-        pattern=r"^[A-Za-z0-9.:\[\]_-]+$",
-    )
-    forwarded_proto: Literal["http", "https"] | None = setting(
-        None, "The X-Forwarded-Proto its backends receive, for applications that redirect to HTTPS."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _kind_of_check(cls, data: Any) -> Any:
-        """Settings for the checks that leave their kind open get the kind that fits the backends."""
-        if not isinstance(data, dict) or not isinstance(data.get("health"), dict) or "kind" in data["health"]:
-            return data
-        return {**data, "health": {**data["health"], "kind": "alive" if data.get("tier") else "tcp"}}
-
-
-class QuerySpec(Section):
-    """What a route leaves of a query: the cache keys on the result, and the result is what is forwarded."""
-
-    sort: bool = setting(
-        False,
-        "Order the parameters by name; the values of one name keep their order. For applications to which the order "
-        "of different names says nothing.",
-    )
-    drop: tuple[ParameterName, ...] = setting(
-        (), "Parameters to leave out: names, or globs such as `utm_*`.", "names"
-    )
-    keep: KeptNames = setting(
-        "all",
-        "`all`, `none`, or the only parameters to leave in: names, or globs. What `drop` names goes all the same.",
-        "`all`, `none` or names",
-    )
-
-
-class RouteSpec(Section):
-    """Which requests go to which pool: the most exact host first, then the longest path."""
-
-    host: str | None = setting(
-        None,
-        "Exactly this host, or `*.example.com` for any below it; without one, any host.",
-        pattern=r"^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$",
-    )
-    path: UrlPath = setting("/", "The path, or a path it lies under.")
-    pool: str = Field(description="The pool that serves it.", json_schema_extra={"unit": "pool"})
-    query: QuerySpec = Field(
-        default_factory=QuerySpec,
-        description="What is left of a query, in the key and in what is forwarded.",
-    )
-    cookies: Literal["rfc", "pass", "strip"] = setting(
-        "rfc",
-        "What edges do about cookies. `rfc`: nothing, as RFC 9111 has it; `Vary: Cookie` and Cache-Control decide. "
-        "`pass`: what bears a cookie goes past the cache. `strip`: cookies are taken out both ways.",
-    )
-
-
 class NegativeSpec(Section):
     """For how long a response is kept that has a status such as 404 and does not say for how long itself."""
 
@@ -417,6 +269,19 @@ class StoreSpec(Section):
 
     url: StoreUrl | None = setting(
         None, "Without one the lab starts an embedded server on a socket in its state directory.", "URL"
+    )
+
+
+class OriginSpec(Section):
+    """What the demo origins do."""
+
+    sessions: Literal["local", "clustered"] = setting(
+        "local",
+        "Where logins and carts lie: `local`, in the memory of the origin that began them, or `clustered`, in the "
+        "store, where every origin finds them.",
+    )
+    session_lifetime: Duration = setting(
+        1800.0, "A session that nobody used for this long is forgotten.", "seconds", ge=1.0, le=30 * 86400.0
     )
 
 

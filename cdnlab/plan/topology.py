@@ -20,21 +20,21 @@ from cdnlab.plan.bounds import Limits, UpstreamSpec
 from cdnlab.plan.check import check, meant_place
 from cdnlab.plan.errors import PlanError, did_you_mean
 from cdnlab.plan.explain import explain
+from cdnlab.plan.layer4 import FlowSpec, L4Spec
 from cdnlab.plan.origins import parse_origins
+from cdnlab.plan.pools import BackendSpec, HealthSpec, PoolSpec
+from cdnlab.plan.routes import RouteSpec
 from cdnlab.plan.section import Section, setting
 from cdnlab.plan.settings import (
-    BackendSpec,
     Clients,
     Distance,
     EdgeSpec,
     FailoverSpec,
-    HealthSpec,
     LogSpec,
     NodeSpec,
+    OriginSpec,
     PlaceSpec,
-    PoolSpec,
     Ports,
-    RouteSpec,
     StoreSpec,
     Vip,
 )
@@ -48,10 +48,13 @@ __all__ = [
     "Distance",
     "EdgeSpec",
     "FailoverSpec",
+    "FlowSpec",
     "HealthSpec",
+    "L4Spec",
     "Limits",
     "LogSpec",
     "NodeSpec",
+    "OriginSpec",
     "PlaceSpec",
     "PlanError",
     "PoolSpec",
@@ -86,7 +89,12 @@ class Topology(Section):
     routes: tuple[RouteSpec, ...] = setting(
         (), "What the balancers send where. Without routes, every request goes to the pool `edges`."
     )
+    l4: dict[Name, L4Spec] = Field(
+        default_factory=dict, description="Ports of every VIP whose bytes are passed on as they are."
+    )
+    flows: FlowSpec = Field(default_factory=FlowSpec, description="The table of layer-4 flows.")
     edge: EdgeSpec = Field(default_factory=EdgeSpec, description="What the edges do.")
+    origin: OriginSpec = Field(default_factory=OriginSpec, description="What the demo origins do.")
     limits: Limits = Field(default_factory=Limits, description="What a listener takes from its clients.")
     upstream: UpstreamSpec = Field(
         default_factory=UpstreamSpec, description="What a node gives the backends it asks."
@@ -137,6 +145,18 @@ class Topology(Section):
         """(host, port) on which a VIP's holder serves HTTP."""
         return vip.address, self.ports.data if vip.port is None else vip.port
 
+    def l4_port(self, spec: L4Spec) -> int:
+        """The port of a listener at layer 4, the same under every VIP."""
+        if spec.port is not None:
+            return spec.port
+        return self.ports.udp if spec.protocol == "udp" else self.ports.tcp
+
+    def service_port(self, name: str, service: str) -> int:
+        """The port on which a node serves `http`, `tcp` or `udp`."""
+        if service == "http":
+            return self.data_address(name)[1]
+        return self.ports.tcp if service == "tcp" else self.ports.udp
+
     def dial_address(self, vip: Vip) -> tuple[str, int]:
         """(host, port) at which a program of ours reaches a VIP: a VIP on every address is at each balancer's."""
         host, port = self.vip_address(vip)
@@ -173,11 +193,18 @@ class Topology(Section):
         spec = self.pool(pool)
         if spec.tier is None:
             return spec.backends
-        return tuple(self._backend(name) for name in self.tier(spec.tier))
+        return tuple(self._backend(name, spec.service) for name in self.tier(spec.tier))
 
-    def _backend(self, name: str) -> BackendSpec:
-        host, port = self.data_address(name)
-        return BackendSpec.model_construct(name=name, address=host, port=port, place=self.nodes[name].place)
+    def _backend(self, name: str, service: str = "http") -> BackendSpec:
+        """A node as a backend. It is asked about itself over HTTP, whichever of its services is meant."""
+        host, data = self.data_address(name)
+        return BackendSpec.model_construct(
+            name=name,
+            address=host,
+            port=self.service_port(name, service),
+            check_port=None if service == "http" else data,
+            place=self.nodes[name].place,
+        )
 
     def ours(self, backend: BackendSpec) -> bool:
         """Whether a backend is one of this topology's own nodes, wherever it is listed."""
@@ -297,7 +324,11 @@ class Topology(Section):
             name: _foreign(pool, change) if pool.tier == "origin" or name == self.edge.pool else pool
             for name, pool in self.pools.items()
         }
-        return self._with(nodes=_plain(nodes), pools=_plain(pools))
+        for spec in self.l4.values():
+            if spec.protocol == "udp" and self.pools[spec.pool].tier == "origin":
+                pools.pop(spec.pool, None)  # an origin that is none of ours has no UDP that we know of
+        l4 = {name: spec for name, spec in self.l4.items() if spec.pool in pools}
+        return self._with(nodes=_plain(nodes), pools=_plain(pools), l4=_plain(l4))
 
     def _with(self, **sections: Any) -> Topology:
         """Through the whole check again: a copy would keep what was computed from the old sections."""
@@ -328,7 +359,11 @@ def _plain(sections: Mapping[str, Section | dict[str, Any]]) -> dict[str, Any]:
 
 def _foreign(pool: PoolSpec, change: Mapping[str, Any]) -> dict[str, Any]:
     """`pool` with backends that aren't ours: those can't be asked about themselves."""
-    spec = {name: value for name, value in pool.model_dump(exclude_unset=True).items() if name != "tier"}
+    spec = {
+        name: value
+        for name, value in pool.model_dump(exclude_unset=True).items()
+        if name not in ("tier", "service")
+    }
     if pool.health.kind == "alive":
         spec["health"] = {**spec.get("health", {}), "kind": "tcp"}
     return {**spec, **change}

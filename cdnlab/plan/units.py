@@ -23,6 +23,7 @@ _HOSTNAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(?:\.{_LABEL})*\.?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _STORE = re.compile(r"(redis|rediss|unix|redis\+sentinel)://\S+")
 _PATH = re.compile(r"/[!-~]*")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _STATUSES = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?")
 
 
@@ -121,6 +122,13 @@ def parse_kept_names(value: object) -> object:
     return value
 
 
+def parse_cookie_name(value: object) -> object:
+    """A cookie's name: a token (RFC 6265 §4.1.1). Raises ValueError."""
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        _refuse("cookie", value, "is not the name of a cookie; use letters, digits, dashes and underscores")
+    return value
+
+
 def parse_name(value: object) -> object:
     """A name for a node, pool, VIP or backend: it stands in Via, metrics and tables. Raises ValueError."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
@@ -148,6 +156,7 @@ Address = Annotated[str, BeforeValidator(parse_address, json_schema_input_type=s
 AdminAddress = Annotated[str, BeforeValidator(parse_admin_address, json_schema_input_type=str)]
 Host = Annotated[str, BeforeValidator(parse_host, json_schema_input_type=str)]
 StoreUrl = Annotated[str, BeforeValidator(parse_store_url, json_schema_input_type=str)]
+CookieName = Annotated[str, BeforeValidator(parse_cookie_name, json_schema_input_type=str)]
 ParameterName = Annotated[str, BeforeValidator(parse_parameter_name, json_schema_input_type=str)]
 KeptNames = Annotated[tuple[str, ...] | Literal["all", "none"], BeforeValidator(parse_kept_names)]
 UrlPath = Annotated[str, BeforeValidator(parse_url_path, json_schema_input_type=str)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from cdnlab.forward.key import key_rules
-from cdnlab.plan.settings import RouteSpec
+from cdnlab.plan.routes import RouteSpec
 from edge.collapse import Flights
 from edge.fetch import Fetch
 from edge.purging import NoPurges, Verdict

@@ -13,7 +13,7 @@ import pytest
 from cdnlab.forward.key import key_prefix, key_rules
 from cdnlab.forward.owner import edge_key, owner, sharing
 from cdnlab.node.node import Node
-from cdnlab.plan.settings import RouteSpec
+from cdnlab.plan.routes import RouteSpec
 from cdnlab.pool.backend import Backend
 from lb.app import Balancer
 from tests.edge.origin import Talk

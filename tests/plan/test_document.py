@@ -11,20 +11,28 @@ from cdnlab.plan.bounds import Limits, UpstreamSpec
 from cdnlab.plan.compression import CompressionSpec
 from cdnlab.plan.disk import DiskSpec
 from cdnlab.plan.document import document
+from cdnlab.plan.layer4 import FlowSpec, L4Spec
 from cdnlab.plan.load import DEFAULT
-from cdnlab.plan.settings import (
+from cdnlab.plan.pools import (
     BackendSpec,
+    BreakerSpec,
+    EjectionSpec,
+    HealthSpec,
+    PoolSpec,
+    RetrySpec,
+    StickySpec,
+)
+from cdnlab.plan.routes import MirrorSpec, RateLimitSpec, RouteSpec
+from cdnlab.plan.settings import (
     Clients,
     Distance,
     EdgeSpec,
     FailoverSpec,
-    HealthSpec,
     LogSpec,
     NodeSpec,
+    OriginSpec,
     PlaceSpec,
-    PoolSpec,
     Ports,
-    RouteSpec,
     StoreSpec,
     Vip,
 )
@@ -34,6 +42,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "topology.md"
 
 SECTIONS: list[type[BaseModel]] = [
     Topology, Clients, Ports, Vip, Distance, PlaceSpec, NodeSpec, PoolSpec, BackendSpec, HealthSpec, RouteSpec,
+    EjectionSpec, StickySpec, RetrySpec, BreakerSpec, RateLimitSpec, MirrorSpec, L4Spec, FlowSpec, OriginSpec,
     EdgeSpec, CompressionSpec, DiskSpec, Limits, UpstreamSpec, StoreSpec, FailoverSpec, LogSpec,
 ]  # fmt: skip
 

@@ -160,7 +160,7 @@ SECTIONS = [
     ),
     (
         HEAD + "pools: {origins: {tier: edge, algorithm: nearst}}",
-        "is not one of round_robin, least_connections, ne",
+        "is not one of round_robin, random, least_connections, ",
     ),
     (
         HEAD + "pools: {origins: {tier: edge, health: {expect: [999]}}}",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cdnlab.forward.key import key_rules
-from cdnlab.plan.settings import RouteSpec
+from cdnlab.plan.routes import RouteSpec
 from edge.purge.asked import RULES_MAX, BadPurge, packed, prefix_key, rules_of, target_rule, unpacked, url_key
 from edge.purge.rules import Kind, Rule
 from edge.purge.tags import EVERY, MEMBERS_MAX, groups, invalidated_groups, tags
