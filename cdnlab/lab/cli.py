@@ -46,6 +46,7 @@ COMMANDS = {
     "check": Entry("cdnlab.lab.check:command", "Check a topology file."),
     "node": Entry("cdnlab.lab.node_command:command", "Run one node of a topology, apart from a lab."),
     "observe": Entry("cdnlab.lab.observe:command", "Serve the page for nodes that run elsewhere."),
+    "demo": Entry("cdnlab.lab.demo:app", "Run a demonstration, or list them and the lessons."),
     "edge": Entry("edge.command:app", "Run one edge cache in front of any server."),
     "lb": Entry("lb.command:app", "Run one load balancer in front of any servers."),
     "origin": Entry("origin.command:app", "Run the demo site."),
@@ -54,23 +55,24 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 class Lazy(TyperGroup):
-    """The group whose commands are imported when they are run, and not when they are listed."""
+    """A group whose commands are imported when they are run, and not when they are listed."""
 
+    entries = COMMANDS
     _listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the order of the table."""
-        return list(COMMANDS)
+        return list(self.entries)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command called `cmd_name`; None if there is none."""
-        entry = COMMANDS.get(cmd_name)
+        entry = self.entries.get(cmd_name)
         if entry is None:
             return None
         return _stub(cmd_name, entry) if self._listing else _load(cmd_name, entry)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """`cdnlab --help`."""
+        """What --help prints."""
         self._listing = True
         super().format_help(ctx, formatter)
 
