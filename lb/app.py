@@ -24,6 +24,7 @@ from cdnlab.net import tasks
 from cdnlab.net.clock import now
 from cdnlab.net.listener import Listener, quiet
 from cdnlab.net.timers import Sweep
+from cdnlab.node.degrades import Feature
 from cdnlab.node.metrics import Family, Tallies, family
 from cdnlab.node.node import Node
 from cdnlab.plan.settings import Vip as VipSpec
@@ -109,6 +110,7 @@ class Balancer:
         if not shared or node.store is None:
             await vip.hold_forever()
             return
+        node.degrades.register(Feature.LEASES)
         spec = topology.failover
         failover = failover_lease.make(
             vip,

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from cdnlab.net import clock
+from cdnlab.node.degrades import Feature
 from cdnlab.node.health_answer import ALIVE_PATH
 from cdnlab.node.health_answer import answer as health_answer
 from cdnlab.node.metrics import Family
@@ -46,6 +47,7 @@ class OriginApp:
         self.behave = Behave()
         self.websockets = echo.WebSockets()
         self.shelf = Shelf(node.store, f"cdnlab:{{{node.topology.name}}}:items")
+        node.degrades.register(Feature.ITEMS)
         places = [node.topology.place(code) for code in node.topology.place_codes()]
         self.site = SiteHttp(places)
         self.address: tuple[str, int] | None = None

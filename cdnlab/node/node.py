@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cdnlab.net.clock import now, wall
+from cdnlab.node.degrades import DEGRADED, Degrades
 from cdnlab.node.health_answer import NodeState
 from cdnlab.node.log import AccessLog, Events, Ring
 from cdnlab.node.metrics import Family, MetricSpec, Tallies, family
@@ -35,7 +36,7 @@ CONNECTIONS = MetricSpec("cdnlab_node_connections", "gauge", (), "Client connect
 LOG_DROPPED = MetricSpec(
     "cdnlab_log_dropped_total", "counter", (), "Access log lines that the disk or pipe did not take."
 )
-NODE_METRICS = (INFO, READY, DRAINING, CONNECTIONS, LOG_DROPPED, STALL_SPEC)
+NODE_METRICS = (INFO, READY, DRAINING, CONNECTIONS, LOG_DROPPED, STALL_SPEC, DEGRADED)
 
 
 class BadRequest(Exception):
@@ -89,6 +90,8 @@ class Node:
         self.state = state
         self.secrets = secrets or Secrets()
         self.store = store
+        self.degrades = Degrades(store)
+        """Each part that needs the store to be whole registers its feature here when it is made."""
         self.inherited = dict(inherited or {})
         self.events = events or Events(name)
         every = topology.log.every
@@ -185,6 +188,7 @@ class Node:
             "backends": [],
             "vips": [],
             "store": self.store.status() if self.store else None,
+            "degraded": self.degrades.status(),
             **(self._app.status() if self._app else {}),
         }
 
@@ -196,6 +200,7 @@ class Node:
         yield family(CONNECTIONS, [((), self.connections())])
         yield family(LOG_DROPPED, [((), self.access.dropped if self.access else 0)])
         yield self.stalls.histogram.family()
+        yield self.degrades.family()
         if self.store:
             yield from self.store.families()
         if self._app:

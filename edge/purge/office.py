@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from cdnlab.net.clock import now
 from cdnlab.net.tasks import spawn
+from cdnlab.node.degrades import Feature
 from cdnlab.node.metrics import Family, Histogram
 from edge.purge import position_file, stats
 from edge.purge.asked import TargetRule, as_written
 from edge.purge.desk import Desk
-from edge.purge.position import Standing
+from edge.purge.position import Standing, State
 from edge.purge.purges import Purges
 from edge.purge.rules import KEEP, KEEP_FOR_DISK
 from edge.purge.stream import PurgeStream
@@ -26,6 +27,7 @@ from edge.purge.sweep import Sweep
 
 if TYPE_CHECKING:
     from cdnlab.node.node import Node
+    from cdnlab.node.store import Store
     from edge.cache import Cache
 
 log = logging.getLogger("cdnlab.edge.purge")
@@ -65,6 +67,11 @@ class Office:
         )
         node.purge, node.purges = desk.purge, desk.look
         node.behind = lambda: self.purges.behind(now())
+        node.degrades.register(Feature.PURGES, lambda: self._cut_off(node.store))
+
+    def _cut_off(self, store: Store | None) -> bool:
+        """A store that reads only would still tell of purges, but takes none."""
+        return (store is not None and not store.up) or self.purges.state(now()) is State.BLIND
 
     async def start(self, cache: Cache) -> None:
         """Read the stream as far as it goes, for at most three quarters of `purge_lag_max`; then follow it, and sweep
