@@ -107,18 +107,23 @@ class HttpProxy:
     ) -> None:
         """`explain_key` signs the marks of requests for whose route another target is sent on."""
         self.name = name
-        self.routes = routes
-        self.forwarders = forwarders
         self.trail = trail
         self.tallies = tallies
         self.ring = ring
         self.trusted = trusted
         self._explain_key = explain_key
-        self._rules = key_rules(topology.routes)
         self.ids = Ids()
         self._wall_offset = 0.0
         self._offset_until = 0.0
         """Wall time is read once a second, not once a request: the difference of the clocks hardly changes."""
+        self.configure(topology, routes, forwarders)
+
+    def configure(self, topology: Topology, routes: Routes, forwarders: dict[str, Forwarder]) -> None:
+        """Go by another topology from the next request on. What clients' connections and blocks remember of the old one
+        has to be forgotten by whoever calls this."""
+        self.routes = routes
+        self.forwarders = forwarders
+        self._rules = key_rules(topology.routes)
         self._places = frozenset(topology.place_codes())
         self._may_choose = topology.clients.may_choose_place
         self._tell_place = topology.clients.may_choose_place
