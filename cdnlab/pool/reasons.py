@@ -24,6 +24,8 @@ class Reason(StrEnum):
     USABLE = "usable", "it may be sent to"
     UNKNOWN = "unknown", "not checked yet, so it may be sent to"
     DOWN = "down", "its health check fails"
+    EJECTED = "ejected", "requests to it failed, so it is left out for a while"
+    NO_WEIGHT = "no_weight", "its weight is 0, so it takes nothing new"
     DRAINING = "draining", "it is being drained and takes nothing new"
     TRIED = "tried", "it was already tried for this request"
     CONNECT_FAILED = "connect_failed", "no connection to it could be made"
