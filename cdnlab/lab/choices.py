@@ -8,9 +8,10 @@ speaks for all nodes at once and each must come to the very same topology: a per
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cdnlab.lab.errors import MISUSED, LabError
@@ -37,6 +38,10 @@ class Choices:
     distance: bool | None = None
     store: str | None = None
     prometheus: bool = False
+
+
+_OF_THE_START = frozenset({"detach", "state", "prometheus"})
+"""What matters when a lab is started, and to no topology."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,21 @@ def choose(choices: Choices, words: Words = OPTIONS) -> Topology:
             f"{given} says how {words.origin} is asked, and none is given", f"add {words.origin} URL", MISUSED
         )
     return topology
+
+
+def keep(choices: Choices, file: Path) -> None:
+    """Write them down for `cdnlab reload`, which changes another file in the same way. OSError."""
+    said = {name: value for name, value in asdict(choices).items() if name not in _OF_THE_START}
+    said["topology"] = None if choices.topology is None else os.path.abspath(choices.topology)
+    file.write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
+def kept(file: Path) -> Choices:
+    """What `keep` wrote. OSError, ValueError."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    path = said.pop("topology")
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    return Choices(topology=None if path is None else Path(path), **said)
 
 
 def from_environment(topology: Path | None = None, environment: Mapping[str, str] = os.environ) -> Choices:

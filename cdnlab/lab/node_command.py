@@ -56,6 +56,7 @@ def run(name: str | None, file: Path | None, state: Path | None) -> int:
     from cdnlab.lab.choices import ENVIRONMENT, choose, from_environment
     from cdnlab.lab.programs import node_main
     from cdnlab.lab.state import StateDirectory
+    from cdnlab.node import versions
 
     name = name or os.environ.get(NAME)
     if not name:
@@ -70,6 +71,7 @@ def run(name: str | None, file: Path | None, state: Path | None) -> int:
         check_apart(topology)
     directory = StateDirectory(state).path
     _share_secrets(directory)
+    versions.source = lambda: choose(from_environment(file), ENVIRONMENT)
     ready = _announce(topology, name)
     try:
         return node_main(tier)(topology, name, directory, None, None)

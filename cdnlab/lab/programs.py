@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from cdnlab.lab.state import StateDirectory
+from cdnlab.node import versions
+from cdnlab.plan.load import load
 from cdnlab.plan.topology import Topology
 
 NodeMain = Callable[[Topology, str, Path | None, dict[str, int] | None, int | None], int]
@@ -99,7 +101,14 @@ class Programs:
         if vips is None:
             for descriptor in self._vips.values():
                 os.close(descriptor)
-        return self._tiers.main(tier)(self._topology, name, self._state.path, vips, ready)
+        versions.source = lambda: load(self._state.topology)
+        return self._tiers.main(tier)(self._now(), name, self._state.path, vips, ready)
+
+    def _now(self) -> Topology:
+        """The topology as it was last reloaded: this process was forked from one that knows the first only."""
+        if versions.first_number(self._state.path) == 1:
+            return self._topology
+        return load(self._state.topology).with_store_of(self._topology)
 
     def _become(self, program: Beside) -> NoReturn:
         """Be that program. It keeps the lab's lock, so that the lock tells whether all are gone."""

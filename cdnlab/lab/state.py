@@ -2,7 +2,8 @@
 
     lock           held (flock) by every process of the running lab, so it is free exactly when all of them are gone
     lab.sock       the control API                 store.sock   the embedded store
-    topology.yaml  the topology as started         secrets/     made anew by every `up`
+    topology.yaml  the topology as last loaded     secrets/     made anew by every `up`
+    version        its number, once `cdnlab reload` has changed it; choices.json: what `up` was told beside a file
     logs/          one file per node                disk/        what edges store on disk, unless told where
     prometheus/    whom to scrape and how; the data of the Prometheus that `up --prometheus` starts
 
@@ -50,6 +51,8 @@ class StateDirectory:
         self.socket = self.path / "lab.sock"
         self.store_socket = self.path / "store.sock"
         self.topology = self.path / "topology.yaml"
+        self.version = self.path / "version"
+        self.choices = self.path / "choices.json"
         self.secrets = self.path / "secrets"
         self.logs = self.path / "logs"
         self.prometheus = self.path / "prometheus"
@@ -152,7 +155,8 @@ class StateDirectory:
 
     def _clean(self) -> None:
         self.sweep()
-        self.topology.unlink(missing_ok=True)
+        for file in (self.topology, self.version, self.choices):
+            file.unlink(missing_ok=True)
         for directory in (self.logs, self.prometheus, self.path / "disk"):
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cdnlab.lab import addresses, daemon, embedded_store, monitor, nursery, programs, prometheus
-from cdnlab.lab.choices import Choices, choose
+from cdnlab.lab.choices import Choices, choose, keep
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
 from cdnlab.lab.state import StateDirectory, unwritable
 from cdnlab.lab.welcome import command, page_url, tell, welcome
@@ -65,7 +65,7 @@ def _up(
         check_store(topology.store.url)
     addresses.check_free(_needed(topology, beside))  # the VIPs' own follow, and stay open
     vips = {vip.name: addresses.open_vip(topology.vip_address(vip)) for vip in topology.vips}
-    _save(topology, state)
+    _save(choices, topology, state)
     embedded = embedded_store.NAME in beside
     tell(f"Starting {len(topology.nodes)} nodes{' and a store' if embedded else ''} …")
     programs.warm(tiers.modules)
@@ -111,12 +111,13 @@ def _needed(
             yield admin, f"{name}'s admin API"
 
 
-def _save(topology: Topology, state: StateDirectory) -> None:
+def _save(choices: Choices, topology: Topology, state: StateDirectory) -> None:
     """Write the topology as started, the secrets, and what a Prometheus needs to know."""
     from cdnlab.node import secrets
 
     try:
         state.topology.write_text(topology.dump(), encoding="utf-8")
+        keep(choices, state.choices)
         secrets.make(state.secrets)
         monitor.write(topology, state.prometheus)
     except OSError as error:

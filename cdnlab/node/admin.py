@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from cdnlab.net.faults import BadFaults
 from cdnlab.node.exposition import CONTENT_TYPE, Exposition
 from cdnlab.node.health_answer import NodeState
 from cdnlab.node.log import KEPT
@@ -83,7 +84,9 @@ class Admin:
             web.post("/drain", self._drain),
             web.post("/undrain", self._undrain),
             web.post("/policy", self._policy),
+            web.post("/pools", self._pools),
             web.post("/purge", self._purge),
+            web.post("/reload", self._reload),
             web.post("/explain", self._explain),
             web.post("/faults", self._faults),
         ]
@@ -190,6 +193,26 @@ class Admin:
         except BadRequest as bad:
             raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
 
+    async def _pools(self, request: web.Request) -> web.Response:
+        if self._node.pools is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node has no pools", "ask a balancer or an edge")
+        asked = await _object(
+            request, 'send such as {"pool": "origins", "do": "drain", "backend": "origin-1"}'
+        )
+        try:
+            return _json({**self._who(), **self._node.pools(asked)})
+        except BadRequest as bad:
+            raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
+
+    async def _reload(self, request: web.Request) -> web.Response:
+        if self._node.versions is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node takes no other topology", "start it anew")
+        asked = await _object(request, 'send such as {"do": "prepare", "version": 2, "topology": "…"}')
+        try:
+            return _json({**self._who(), **self._node.versions.asked(asked)})
+        except BadRequest as bad:
+            raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
+
     async def _explain(self, request: web.Request) -> web.Response:
         if self._node.explain is None:
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node caches nothing", "ask an edge")
@@ -205,7 +228,11 @@ class Admin:
         return _json(self._node.purges(request.query.get("id")))
 
     async def _faults(self, request: web.Request) -> web.Response:
-        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node takes no faults", "kill or pause it instead")
+        asked = await _object(request, 'send such as {"delay": 0.3, "errors": 0.2, "for": 30}, or {"clear": true}')
+        try:
+            return _json({**self._who(), **self._node.fault_desk.order(asked)})
+        except BadFaults as bad:
+            raise Refusal(HTTPStatus.BAD_REQUEST, bad.error, bad.remedy) from None
 
     def _who(self) -> Mapping[str, Any]:
         """Which process of which node: containers give each new one the same pid."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cdnlab.net.clock import now, wall
 from cdnlab.node.degrades import DEGRADED, Degrades
+from cdnlab.node.faults import FAULT_METRICS, FaultDesk
 from cdnlab.node.health_answer import NodeState
 from cdnlab.node.log import AccessLog, Events, Ring
 from cdnlab.node.metrics import Family, MetricSpec, Tallies, family
@@ -23,8 +24,10 @@ from cdnlab.node.stalls import STALL_SPEC, Garbage, StallMeter
 from cdnlab.node.window import Window
 
 if TYPE_CHECKING:
+    from cdnlab.net.faults import Faults
     from cdnlab.node.admin import Admin
     from cdnlab.node.store import Store
+    from cdnlab.node.versions import Versions
     from cdnlab.plan.topology import Topology
 
 INFO = MetricSpec("cdnlab_node_info", "gauge", ("version",), "1; the label says which version runs.")
@@ -36,7 +39,7 @@ CONNECTIONS = MetricSpec("cdnlab_node_connections", "gauge", (), "Client connect
 LOG_DROPPED = MetricSpec(
     "cdnlab_log_dropped_total", "counter", (), "Access log lines that the disk or pipe did not take."
 )
-NODE_METRICS = (INFO, READY, DRAINING, CONNECTIONS, LOG_DROPPED, STALL_SPEC, DEGRADED)
+NODE_METRICS = (INFO, READY, DRAINING, CONNECTIONS, LOG_DROPPED, STALL_SPEC, DEGRADED, *FAULT_METRICS)
 
 
 class BadRequest(Exception):
@@ -109,11 +112,21 @@ class Node:
         """What POST /policy does with its JSON body, or BadRequest; None answers 501."""
         self.explain: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]] | None = None
         """What POST /explain says to its JSON body, or BadRequest; None answers 501."""
+        self.pools: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+        """What POST /pools does with its JSON body, or BadRequest; None answers 501."""
+        self.prepare: Callable[[Topology], Callable[[], None]] | None = None
+        """What the tier makes of another topology before it goes by it: PlanError, or what to do at the switch, which
+        can't fail. None: nothing in it depends on what may change."""
+        self.versions: Versions | None = None
+        """Which version of the topology it goes by; the process sets it."""
         self.purges: Callable[[str | None], Mapping[str, Any]] | None = None
         """What GET /purges?id=ID says; None answers 501."""
         self.behind: Callable[[], bool] = lambda: False
         """Whether what this node holds may be out of date; asked whenever its state is, since nothing tells a process
         that it was frozen. build() sets it."""
+        self.faults: Faults | None = None
+        """What is done to this node's requests on purpose; None when nothing is."""
+        self.fault_desk = FaultDesk(self)
         self.admin: Admin | None = None
         self.garbage = Garbage()
         self.stalls = StallMeter(self._stood_still)
@@ -140,7 +153,8 @@ class Node:
     def reason_now(self) -> str:
         """Why it is in `state_now`."""
         state = self.state_now
-        return self.reason if state is self.health else state.sentence
+        reason = self.reason if state is self.health else state.sentence
+        return f"{reason}, with faults: {self.fault_desk.words}" if self.faults else reason
 
     @property
     def draining(self) -> bool:
@@ -183,12 +197,14 @@ class Node:
             "started": self.started,
             "uptime": round(now() - self._started, 3),
             "version": our_version(),
+            "configuration": self.versions.status() if self.versions else None,
             "connections": self.connections(),
             **(none if self.tallies is None else self._window.figures(self.tallies, now())),
             "backends": [],
             "vips": [],
             "store": self.store.status() if self.store else None,
             "degraded": self.degrades.status(),
+            **self.fault_desk.status(),
             **(self._app.status() if self._app else {}),
         }
 
@@ -201,6 +217,7 @@ class Node:
         yield family(LOG_DROPPED, [((), self.access.dropped if self.access else 0)])
         yield self.stalls.histogram.family()
         yield self.degrades.family()
+        yield from self.fault_desk.families()
         if self.store:
             yield from self.store.families()
         if self._app:

@@ -28,6 +28,7 @@ from cdnlab.node.health_answer import NodeState
 from cdnlab.node.log import Events, configure
 from cdnlab.node.node import App, Node, our_version
 from cdnlab.node.secrets import SecretsError, load
+from cdnlab.node.versions import Versions, listen
 from cdnlab.plan.errors import PlanError
 
 if TYPE_CHECKING:
@@ -188,6 +189,8 @@ async def _live(
     node = _node(topology, name, state, inherited, store_url)
     app = build(node)
     node.serve(app)
+    versions = node.versions = Versions(node)
+    listen(versions)
     try:
         await _start(node, app)
         report.ready()
@@ -223,6 +226,7 @@ def _node(
 async def _start(node: Node, app: App) -> None:
     node.events.add("start", node.name, f"started, pid {os.getpid()}", pid=os.getpid())
     if node.store:
+        node.fault_desk.begin()
         await node.store.start()
     await app.start()
     address = node.topology.admin_address(node.name)

@@ -299,6 +299,11 @@ class Topology(Section):
         """The same network with the store at `url`."""
         return self._with(store={"url": url})
 
+    def with_store_of(self, other: Topology) -> Topology:
+        """The same network with the store of `other` where it names none: a lab tells its nodes where its own is."""
+        url = other.store.url
+        return self if url is None or self.store.url is not None else self.with_store(url)
+
     def with_origins(
         self,
         urls: Sequence[str],
