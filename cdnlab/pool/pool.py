@@ -103,9 +103,9 @@ class Pool:
         panicked, keyed = self.panic, self.keyed
         self.panic = len(usable) < self.panic_below * len(wanted)
         on_offer = wanted if self.panic else usable
-        self.algorithm.rebuild(on_offer)
+        self.algorithm.rebuild(on_offer, self.backends)
         self.keyed = keyed or self.algorithm.keyed
-        self.by_source = getattr(self.algorithm, "by_source", False)
+        self.by_source = self.algorithm.by_source
         self.unusable = tuple(backend for backend in self.backends if backend not in on_offer)
         if (panicked, keyed) != (self.panic, self.keyed):
             self._tell()
@@ -187,8 +187,8 @@ class Pool:
         self.usable_changed()
 
     def set_algorithm(self, name: str, inner: str | None = None) -> None:
-        """Choose in another way from now on. `inner`: as in the settings, None leaves it. ValueError for an unknown one,
-        and then nothing has changed."""
+        """Choose in another way from now on. `inner`: as in the settings, None leaves it. ValueError for an unknown
+        one, and then nothing has changed."""
         settings = copy(self.settings)
         settings.inner = inner or settings.inner
         algorithm = make(name, settings)

@@ -37,4 +37,7 @@ class Reason(StrEnum):
     NOT_OWNER = "not_owner", "the key belongs to another one"
     FULL = "full", "it had its share of the requests in flight already"
     TURN = "turn", "it was another one's turn"
+    CHANCE = "chance", "another one was drawn"
+    COSTLIER = "costlier", "it was not drawn, or of the two that were it was the slower or busier one"
+    STANDBY = "standby", "it stands by for those with a lower priority number"
     NO_BACKEND = "no_backend", "the pool has no usable backend left"

@@ -8,7 +8,7 @@ whoever comes takes its arcs, and keys move only to it. A member with p points h
 about 1/sqrt(p), so 160 points (the number that libketama made usual) mean some 8 %.
 
 The number of a member's points must not depend on who else is there just now, or keys would move between those who
-stay. So they are reckoned from all members ever seen, which is all of a pool from its first moment on.
+stay. So it is reckoned from everybody who belongs to the pool, whether there or away.
 """
 
 from __future__ import annotations
@@ -35,17 +35,21 @@ class Ring:
     def __init__(self, hasher: Hasher) -> None:
         self._hasher = hasher
         self._known: dict[str, int] = {}
-        """Everybody ever seen, with the weight; a pool's members never change, only who of them is usable."""
+        """Everybody who belongs to the pool, with the weight."""
         self._spots: dict[str, list[int]] = {}
         self._names: tuple[str, ...] = ()
         self._points: list[int] = []
         self._owners: list[str] = []
 
-    def rebuild(self, members: Mapping[str, int]) -> None:
-        """Take the members that are there now, with their weights (at least 1)."""
-        if any(self._known.get(name) != weight for name, weight in members.items()):
-            self._known.update(members)
+    def rebuild(self, members: Mapping[str, int], everybody: Mapping[str, int] | None = None) -> None:
+        """Take the members that are there now, with their weights (at least 1), and those that belong to the pool,
+        there or not; None: they are the same."""
+        known = {**(everybody or {}), **members}
+        if known != self._known:
+            self._known = known
             self._spots = {}
+        elif self._names == tuple(members):
+            return
         owner: dict[int, str] = {}
         for name in sorted(
             members, reverse=True

@@ -1,7 +1,8 @@
 """Least connections, weighted: the backend with the fewest exchanges in flight for its weight.
 
 Theory. A heap holds one current entry per backend: (load, turn, backend), load = (live + 1) / weight, so
-that an idle backend of weight 2 comes before an idle one of weight 1. Live counts are plain integers that
+that an idle backend of weight 2 comes before an idle one of weight 1; the weight is the one that counts now
+(`Backend.share`). Live counts are plain integers that
 requests change without telling anyone, so an entry's load may be too low; that is noticed when it reaches
 the top, where it is put back with the true one. A load that *fell* would never be noticed, so an ended
 exchange is reported (`released`) and gets a new entry if its current one says more. An entry that is no
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import ClassVar
 
-from cdnlab.pool.algorithms.registry import Settings, register
+from cdnlab.pool.algorithms.registry import Plain, Settings, register
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
 
@@ -23,11 +23,10 @@ Entry = tuple[float, int, Backend]
 
 
 @register("least_connections")
-class LeastConnections:
+class LeastConnections(Plain):
     """Whoever has the fewest exchanges in flight for its weight; O(log n)."""
 
     __slots__ = ("current", "heap", "turn")
-    keyed: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         """Begin without backends; the settings hold nothing that matters here."""
@@ -35,7 +34,7 @@ class LeastConnections:
         self.current: dict[Backend, Entry] = {}
         self.turn = 0
 
-    def rebuild(self, backends: Sequence[Backend]) -> None:
+    def rebuild(self, backends: Sequence[Backend], members: Sequence[Backend] | None = None) -> None:
         """Start the heap afresh from the true loads; the order of waiting is kept for those that stay."""
         waited = self.current
         ranked = sorted(backends, key=lambda backend: waited[backend][1] if backend in waited else -1)
@@ -50,17 +49,14 @@ class LeastConnections:
         first = self._take()
         yield first
         others = [backend for backend in self.current if backend is not first]
-        others.sort(key=lambda backend: ((backend.live + 1) / backend.weight, self.current[backend][1]))
+        turns = self.current
+        others.sort(key=lambda backend: (_load(backend), turns[backend][1]))
         yield from others
-
-    def nearness(self, place: str, backend: Backend) -> int:
-        """Distance plays no part."""
-        return 0
 
     def released(self, backend: Backend) -> None:
         """Put the backend where its lower load belongs."""
         known = self.current.get(backend)
-        if known is None or known[0] <= (backend.live + 1) / backend.weight:
+        if known is None or known[0] <= _load(backend):
             return
         entry = self.current[backend] = self._entry(backend)
         heappush(self.heap, entry)
@@ -74,7 +70,7 @@ class LeastConnections:
 
     def _entry(self, backend: Backend) -> Entry:
         self.turn += 1
-        return (backend.live + 1) / backend.weight, self.turn, backend
+        return _load(backend), self.turn, backend
 
     def _take(self) -> Backend:
         heap = self.heap
@@ -89,3 +85,7 @@ class LeastConnections:
             heapreplace(heap, entry)
             if entry[0] <= load:
                 return backend
+
+
+def _load(backend: Backend) -> float:
+    return (backend.live + 1) / backend.share

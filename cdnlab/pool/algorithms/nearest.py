@@ -20,15 +20,20 @@ from cdnlab.pool.reasons import Reason
 class Nearest:
     """Places in order of distance; the inner algorithm inside each."""
 
-    __slots__ = ("chains", "elsewhere", "known", "lone", "ranks", "settings", "sites")
+    __slots__ = (
+        "by_source", "chains", "elsewhere", "keyed", "known", "lone", "ranks", "settings", "sites", "timed",
+    )  # fmt: skip
 
     def __init__(self, settings: Settings) -> None:
         """Take the table of distances and the inner algorithm's name from the settings."""
         if settings.inner == "nearest":
             raise ValueError(
-                "nearest can't be its own inner algorithm; take round_robin, least_connections or bounded_load"
+                "nearest can't be its own inner algorithm; take any of the others, such as bounded_load"
             )
         self.settings = settings
+        inner = make(settings.inner, settings)
+        self.by_source, self.timed = inner.by_source, inner.timed
+        self.keyed = False
         self.known: dict[str, Algorithm] = {}
         """The inner algorithm of each place that ever had a backend: one that comes back knows what it knew."""
         self.sites: dict[str, Algorithm] = {}
@@ -41,19 +46,15 @@ class Nearest:
             for place, others in settings.nearest.items()
         }
 
-    @property
-    def keyed(self) -> bool:
-        """Whether the inner algorithm of some place is."""
-        return any(site.keyed for site in self.sites.values())
-
-    def rebuild(self, backends: Sequence[Backend]) -> None:
+    def rebuild(self, backends: Sequence[Backend], members: Sequence[Backend] | None = None) -> None:
         """Group the usable backends by place, and note for every place which groups come in which order."""
-        groups: dict[str, list[Backend]] = {}
-        for backend in backends:
-            groups.setdefault(backend.place, []).append(backend)
+        groups = _by_place(backends)
+        everybody = groups if members is None else _by_place(members)
         self.sites = {place: self._site(place) for place in groups}
         for place, group in groups.items():
-            self.sites[place].rebuild(group)
+            self.sites[place].rebuild(group, everybody[place])
+        self.known = {place: site for place, site in self.known.items() if place in everybody}
+        self.keyed = any(self._site(place).keyed for place in groups)
         chains = {place: self._chain(place) for place in self.ranks}
         self.chains = {place: tuple(self.sites[other] for other in chain) for place, chain in chains.items()}
         self.elsewhere = tuple(self.sites.values())
@@ -82,6 +83,12 @@ class Nearest:
         if site is not None:
             site.released(backend)
 
+    def observed(self, backend: Backend, seconds: float, now: float) -> None:
+        """Tell the inner algorithm of that place."""
+        site = self.sites.get(backend.place)
+        if site is not None:
+            site.observed(backend, seconds, now)
+
     def why_not(self, other: Backend, chosen: Backend, key: bytes) -> Reason:
         """Inside one place the inner algorithm says it; between two that are equally far it was the order's turn."""
         site = self.sites.get(other.place)
@@ -100,3 +107,10 @@ class Nearest:
     def _chain(self, place: str) -> list[str]:
         ranks = self.ranks[place]
         return sorted(self.sites, key=lambda other: ranks.get(other, len(ranks)))
+
+
+def _by_place(backends: Sequence[Backend]) -> dict[str, list[Backend]]:
+    groups: dict[str, list[Backend]] = {}
+    for backend in backends:
+        groups.setdefault(backend.place, []).append(backend)
+    return groups

@@ -1,8 +1,8 @@
 """The algorithms by name. Each file in this package registers itself; nothing else names them.
 
-To add one: a file with a class that has what `Algorithm` names, decorated with
-`@register("name")`, and its test. The pool imports every file of the package, so that no list of them has
-to be kept.
+To add one: a file with a class that has what `Algorithm` names (`Plain` has the parts that most do not need),
+decorated with `@register("name")`, and its test. The pool imports every file of the package, so that no list of them
+has to be kept.
 """
 
 from __future__ import annotations
@@ -19,10 +19,22 @@ class Algorithm(Protocol):
 
     @property
     def keyed(self) -> bool:
-        """Whether the order depends on the key, among the backends that it has now; else nobody need make one."""
+        """Whether the order can depend on the key, with the members it has now; else nobody need make one."""
 
-    def rebuild(self, backends: Sequence[Backend]) -> None:
-        """Take the usable backends, in declared order; called whenever that set changes."""
+    @property
+    def by_source(self) -> bool:
+        """Whether the key is who asks (the client's packed address), not what is asked for."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether it wants to hear how long responses take."""
+
+    def rebuild(self, backends: Sequence[Backend], members: Sequence[Backend] | None = None) -> None:
+        """Take the usable backends, in declared order; called whenever that set or a weight changes.
+
+        `members`: all of the pool, so that what depends on them does not change with whoever is away; None: the usable
+        ones are all.
+        """
 
     def order(self, place: str, key: bytes = b"") -> Iterator[Backend]:
         """Yield the usable backends in order of choice for a client at `place`, each at most once.
@@ -37,14 +49,36 @@ class Algorithm(Protocol):
     def released(self, backend: Backend) -> None:
         """Learn that an exchange with this backend has ended (`backend.live` is already lower)."""
 
+    def observed(self, backend: Backend, seconds: float, now: float) -> None:
+        """Learn that a response's head took so long, where the algorithm is `timed`; `now` on any steady clock."""
+
     def why_not(self, other: Backend, chosen: Backend, key: bytes) -> Reason:
         """Why `other`, usable and no farther than `chosen`, was not the one for `key`."""
+
+
+class Plain:
+    """What most algorithms have in common: no key, no distance, and nothing to learn."""
+
+    __slots__ = ()
+    keyed: bool = False
+    by_source: bool = False
+    timed: bool = False
+
+    def nearness(self, place: str, backend: Backend) -> int:
+        """Distance plays no part."""
+        return 0
+
+    def released(self, backend: Backend) -> None:
+        """Load plays no part, or is looked at when somebody chooses."""
+
+    def observed(self, backend: Backend, seconds: float, now: float) -> None:
+        """Time plays no part."""
 
 
 class Settings:
     """What an algorithm may need to know when it is made."""
 
-    __slots__ = ("balance_factor", "inner", "nearest", "secret")
+    __slots__ = ("balance_factor", "by_source", "inner", "nearest", "secret")
 
     def __init__(
         self,
@@ -53,13 +87,16 @@ class Settings:
         inner: str = "round_robin",
         secret: bytes = b"",
         balance_factor: float = 1.25,
+        by_source: bool = False,
     ) -> None:
         """`nearest`: for each place, all places nearest first. `inner`: what chooses inside one place. `secret`: of the
-        hash that nodes agree on. `balance_factor`: how much more than its share in flight a backend may have."""
+        hash that nodes agree on. `balance_factor`: how much more than its share in flight a backend may have.
+        `by_source`: hashes are of who asks, not of what is asked for."""
         self.nearest: Mapping[str, Sequence[str]] = nearest or {}
         self.inner = inner
         self.secret = secret
         self.balance_factor = balance_factor
+        self.by_source = by_source
 
 
 Maker = Callable[[Settings], Algorithm]
@@ -88,3 +125,11 @@ def make(name: str, settings: Settings) -> Algorithm:
             f"no algorithm is called {name!r}; there are {', '.join(sorted(REGISTRY))}"
         ) from None
     return maker(settings)
+
+
+def weights(backends: Sequence[Backend]) -> dict[str, int]:
+    """What hashes go by: the weights as the operator set them, since what grows slowly would move keys with each step.
+
+    A backend that weighs nothing belongs to nobody's keys.
+    """
+    return {backend.name: backend.weight for backend in backends if backend.weight > 0}
