@@ -11,6 +11,9 @@ not marked down by one early check. From down, `rise` successes in a row make it
     unknown      --ok-->                         up
     unknown, up  --`fall` failures in a row-->   down
     down         --`rise` successes in a row-->  up
+
+While the last check failed or the state is down, the next check comes sooner (HAProxy's fastinter and downinter in
+one): what is about to change should be known soon, and what is well need not be asked often.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ class State(StrEnum):
     UNKNOWN = "unknown"
     UP = "up"
     DOWN = "down"
+    EJECTED = "ejected"
+    """No verdict of the checks, but of the watch over real exchanges: see ejection.py."""
 
 
 class Transition(NamedTuple):
@@ -62,6 +67,11 @@ class Health:
         """Whether a request may be sent: everything but *down*."""
         return self.state is not State.DOWN
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether the next check is wanted sooner: it is down, or the last check failed."""
+        return self.state is State.DOWN or self.last_ok is False
+
     def result(self, now: float, ok: bool, detail: str = "") -> Transition | None:
         """Take the outcome of one check; return the change of state it caused, or None."""
         self.checks += 1
@@ -72,7 +82,10 @@ class Health:
         return None if after is self.state else self._move(after, now)
 
     def adopt(self, state: State, now: float, detail: str) -> Transition | None:
-        """Start from another node's verdict (after a takeover); the own checks go on from there."""
+        """Start from a verdict that somebody else came to, or that stood before a reload; the own checks go on from
+        there. ValueError for a state that checks do not come to."""
+        if state is State.EJECTED:
+            raise ValueError("ejected is no verdict of checks")
         self.detail = detail
         return None if state is self.state else self._move(state, now)
 
@@ -92,31 +105,56 @@ class Health:
 
 
 class Schedule:
-    """When one backend is checked: at once, then every `interval` seconds give or take `jitter`.
+    """When one backend is checked: every `interval` seconds give or take `jitter`, and every `interval_down` seconds
+    while it is uncertain.
 
     `jitter` is a share of the interval (0.1: ten percent either way). Without it, nodes that were started
     together would check together for ever.
     """
 
-    __slots__ = ("due", "interval", "jitter")
+    __slots__ = ("due", "interval", "interval_down", "jitter")
 
-    def __init__(self, interval: float, jitter: float) -> None:
-        """Check every `interval` seconds (> 0), spread by the share `jitter` (0 to 1)."""
-        if interval <= 0 or not 0 <= jitter <= 1:
+    def __init__(self, interval: float, jitter: float, interval_down: float | None = None) -> None:
+        """Check every `interval` seconds (> 0), spread by the share `jitter` (0 to 1). `interval_down`: by default the
+        smaller of `interval` and 1 s."""
+        down = min(interval, 1.0) if interval_down is None else interval_down
+        if interval <= 0 or down <= 0 or not 0 <= jitter <= 1:
             raise ValueError("interval must be above 0 s and jitter a share between 0 and 1")
         self.interval = interval
+        self.interval_down = down
         self.jitter = jitter
         self.due: float | None = None
 
-    def next_probe(self, now: float, rng: Random) -> float:
+    def next_probe(self, now: float, rng: Random, uncertain: bool = False) -> float:
         """Return when the next check is due, on the clock of `now`.
 
         The first is due within `jitter` of an interval. Later ones keep their rhythm whatever a check took,
         but never lie in the past: after a long pause there is one check, not all that were missed.
         """
-        spread = self.interval * self.jitter
+        interval = self.interval_down if uncertain else self.interval
+        spread = interval * self.jitter
         if self.due is None:
             self.due = now + rng.random() * spread
         else:
-            self.due = max(now, self.due + self.interval + rng.uniform(-spread, spread))
+            self.due = max(now, self.due + interval + rng.uniform(-spread, spread))
         return self.due
+
+
+class Starts:
+    """When first checks begin, so that a pool of a thousand is not asked all at once: one each `GAP`, or as fast as it
+    takes to have asked everyone within an interval."""
+
+    GAP = 0.05
+    """Seconds. A pool of ten is known in half a second, and nobody opens more than twenty connections in one."""
+
+    __slots__ = ("interval", "last")
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.last: float | None = None
+
+    def take(self, now: float, members: int) -> float:
+        """The instant for one more of `members` backends."""
+        gap = min(self.GAP, self.interval / max(1, members))
+        self.last = now if self.last is None else max(now, self.last + gap)
+        return self.last

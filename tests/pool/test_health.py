@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from cdnlab.pool.health import Health, Schedule, State, Transition
+from cdnlab.pool.health import Health, Schedule, Starts, State, Transition
 
 U, UP, DOWN = State.UNKNOWN, State.UP, State.DOWN
 
@@ -54,6 +54,22 @@ def test_a_verdict_can_be_taken_over() -> None:
     assert health.state is UP
 
 
+def test_ejected_is_no_verdict_of_checks() -> None:
+    with pytest.raises(ValueError, match="no verdict of checks"):
+        Health().adopt(State.EJECTED, 0.0, "")
+
+
+@pytest.mark.parametrize(
+    "results,uncertain",
+    [("", False), ("+", False), ("-", True), ("---", True), ("---+", True), ("---++", False), ("+-+", False)],
+)
+def test_what_may_change_soon_is_checked_sooner(results: str, uncertain: bool) -> None:
+    health = Health(rise=2, fall=3)
+    for result in results:
+        health.result(0.0, result == "+")
+    assert health.uncertain == uncertain
+
+
 @pytest.mark.parametrize("rise,fall", [(0, 1), (1, 0)])
 def test_rise_and_fall_start_at_one(rise: int, fall: int) -> None:
     with pytest.raises(ValueError, match="at least 1 each"):
@@ -70,6 +86,33 @@ def test_the_first_check_is_at_once_and_later_ones_keep_their_rhythm() -> None:
         following = schedule.next_probe(due + 0.5, rng)  # a check that took half a second shifts nothing
         assert 1.8 <= following - due <= 2.2
         due = following
+
+
+@pytest.mark.parametrize(
+    "interval,down,expected", [(5.0, None, 1.0), (0.5, None, 0.5), (5.0, 0.2, 0.2), (1.0, 3.0, 3.0)]
+)
+def test_the_interval_while_it_is_uncertain(interval: float, down: float | None, expected: float) -> None:
+    schedule = Schedule(interval, 0.0, down)
+    rng = Random(1)
+    first = schedule.next_probe(100.0, rng)
+    second = schedule.next_probe(first, rng, uncertain=True)
+    third = schedule.next_probe(second, rng)
+    assert (first, second - first, third - second) == pytest.approx((100.0, expected, interval))
+
+
+@pytest.mark.parametrize(
+    "interval,members,last",
+    [(2.0, 1, 0.0), (2.0, 3, 0.1), (2.0, 40, 1.95), (2.0, 1000, 1.998), (0.05, 10, 0.045)],
+)
+def test_first_checks_are_spread_out_and_all_within_an_interval(
+    interval: float, members: int, last: float
+) -> None:
+    starts = Starts(interval)
+    seen = [starts.take(50.0, members) for _ in range(members)]
+    assert seen[0] == 50.0
+    assert seen[-1] == pytest.approx(50.0 + last)
+    assert seen == sorted(set(seen)), "no two at once"
+    assert starts.take(99.0, members + 1) == 99.0, "who comes later need not wait"
 
 
 def test_after_a_long_pause_there_is_one_check() -> None:

@@ -1,0 +1,207 @@
+"""Passive health: a backend is left out for a while because real exchanges with it fail. Pure.
+
+Decides who is ejected, for how long, and who returns. It must not know what a request is, or how a check is made.
+
+Theory (Envoy's outlier detection). Two signs are looked for:
+
+    consecutive     so many failures in a row: it is broken now
+    success rate    in an interval, its share of good answers lies far below the others': it is worse than they are
+
+The n-th ejection in a row lasts n times as long as the first, up to a longest. Each interval that a backend then gets
+through takes one from n. It returns by itself, since without requests nothing can be learned of it.
+
+The second sign compares each backend with the *others*. Among n values none lies more than sqrt(n - 1) standard
+deviations from the mean of all n, so with 1.9 deviations and Envoy's mean of all, one bad backend of three or four
+would never be found (Envoy asks for five backends at least). The others' deviation is 0 where all of them are perfect;
+so it is taken to be no smaller than what chance does to a share that is measured on so few requests, and a rate less
+than 5 percentage points off the others' is never far.
+
+How passive ejection and active checks keep out of each other's way:
+
+- They are two judges of two things. A check asks whether a backend can serve at all; an exchange shows how it serves
+  what is really asked. A backend is usable while neither says no. Neither overrides the other's no.
+- So a good check does not end an ejection: a backend whose `/health` answers while its pages fail would come and go
+  with the rhythm of the checks. With one exception: checks that called it down *and then up again* have seen the
+  fault, and seen it gone. That ends the ejection early (`recovered`), or a restart of two seconds would cost thirty.
+- What fails at a backend that is not usable anyway is no news: stragglers, and the requests of a panic, count for
+  nothing. So a verdict of one judge never makes the other's worse.
+- An ejection asks for a check at once. If the backend is really dead, checks say so soon and stand by that for as long
+  as it is true; if not, the ejection ends by its own clock.
+- Both together take away no more than `max_share` of the backends by *ejection*: those that are down count as out
+  already. One backend may always be ejected, but never the last that is usable. So if everything fails, because
+  what stands behind all of them fails, most stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from statistics import fmean, pstdev
+from typing import NamedTuple
+
+from cdnlab.plan.pools import EjectionSpec
+from cdnlab.pool.backend import Backend
+from cdnlab.pool.health import State, Transition
+from cdnlab.pool.pool import Pool
+from cdnlab.pool.reasons import Reason
+
+LEAST_GAP = 0.05
+"""A share of good answers that is less than this below the others' is no outlier."""
+
+CONSECUTIVE, SUCCESS_RATE = "consecutive", "success_rate"
+CAUSES = (CONSECUTIVE, SUCCESS_RATE)
+"""The signs, as metrics name them."""
+
+
+class Rate(NamedTuple):
+    """How one backend fared in an interval."""
+
+    backend: Backend
+    requests: int
+    good: float
+    """Share of good answers."""
+
+
+class Ejector:
+    """The passive judge of one pool. `failed` is called for every failed exchange, `tick` every now and then."""
+
+    __slots__ = ("_counted", "_levels", "_next", "causes", "on_transition", "pool", "refused", "spec")
+
+    def __init__(self, pool: Pool, spec: EjectionSpec) -> None:
+        """Judge the backends of `pool` as `spec` says."""
+        self.pool = pool
+        self.spec = spec
+        self.on_transition: Callable[[Backend, Transition], None] | None = None
+        """Called after the pool has taken note of an ejection or of its end."""
+        self.causes: dict[tuple[str, str], int] = {}
+        """Ejections by backend and sign."""
+        self.refused = 0
+        """Ejections that the ceiling did not allow."""
+        self._levels: dict[Backend, int] = {}
+        self._counted: dict[Backend, tuple[int, int]] = {}
+        self._next = 0.0
+
+    # -- what is learned ----------------------------------------------------------------------------------------------
+
+    def counts(self, status: int) -> bool:
+        """Whether an answer with `status` is a failure of the backend."""
+        return any(low <= status <= high for low, high in self.spec.statuses)
+
+    def failed(self, backend: Backend, reason: Reason, now: float) -> Transition | None:
+        """An exchange with `backend` failed; returns its ejection if that was one too many."""
+        backend.faults += 1
+        backend.streak += 1
+        most = self.spec.consecutive
+        if not most or backend.streak % most or not backend.usable:
+            return None
+        detail = f"{backend.streak} requests failed in a row, and of the last {reason.sentence}"
+        return self._eject(backend, now, CONSECUTIVE, detail)
+
+    def recovered(self, backend: Backend, now: float) -> Transition | None:
+        """Its checks, having called it down, call it up again: they saw the fault and its end."""
+        backend.streak = 0
+        if not backend.ejected_until:
+            return None
+        return self._return(backend, now, "its checks saw it fail and recover")
+
+    def tick(self, now: float) -> list[Transition]:
+        """End the ejections that are over, and compare success rates where an interval is."""
+        changes = [
+            self._return(backend, now, f"left out for its time, ejection {backend.ejections}")
+            for backend in self.pool.backends
+            if backend.ejected_until and now >= backend.ejected_until
+        ]
+        if now >= self._next:
+            if self._next and self.spec.success_rate:
+                changes += self._compare(now)
+            self._next = now + self.spec.interval
+            self._begin_interval()
+        return changes
+
+    # -- success rates ------------------------------------------------------------------------------------------------
+
+    def _compare(self, now: float) -> list[Transition]:
+        rates = self._rates()
+        if len(rates) < self.spec.minimum_backends:
+            return []
+        changes = []
+        for rate in sorted(rates, key=lambda each: each.good):
+            others = [each for each in rates if each is not rate]
+            if rate.good < (floor := self._floor(rate, others)):
+                mean = fmean(each.good for each in others)
+                detail = (
+                    f"{rate.good:.1%} of {rate.requests} answers were good, below {floor:.1%}; "
+                    f"the others' mean is {mean:.1%}"
+                )
+                change = self._eject(rate.backend, now, SUCCESS_RATE, detail)
+                changes += [change] if change else []
+        return changes
+
+    def _rates(self) -> list[Rate]:
+        rates = []
+        for backend in self.pool.backends:
+            served, faults = self._counted.get(backend, (backend.served, backend.faults))
+            requests = backend.served - served
+            if requests >= self.spec.minimum_requests and backend.usable:
+                bad = min(requests, backend.faults - faults)
+                rates.append(Rate(backend, requests, 1 - bad / requests))
+        return rates
+
+    def _floor(self, rate: Rate, others: list[Rate]) -> float:
+        """The share of good answers below which `rate` is an outlier."""
+        mean = fmean(each.good for each in others)
+        everyone = fmean([rate.good, *(each.good for each in others)])
+        chance = sqrt(everyone * (1 - everyone) / rate.requests)
+        spread = max(pstdev(each.good for each in others), chance)
+        return mean - max(LEAST_GAP, self.spec.deviations * spread)
+
+    def _begin_interval(self) -> None:
+        """Count anew; who got through an interval is forgiven one ejection."""
+        backends = self.pool.backends
+        self._counted = {backend: (backend.served, backend.faults) for backend in backends}
+        self._levels = {
+            backend: level if backend.ejected_until else level - 1
+            for backend, level in self._levels.items()
+            if backend in self._counted and (level > 1 or backend.ejected_until)
+        }
+
+    # -- out and in ---------------------------------------------------------------------------------------------------
+
+    def _eject(self, backend: Backend, now: float, cause: str, detail: str) -> Transition | None:
+        if backend not in self.pool.backends:
+            return None
+        if not self._may_go():
+            self.refused += 1
+            return None
+        spec = self.spec
+        level = self._levels[backend] = self._levels.get(backend, 0) + 1
+        seconds = min(spec.time * level, max(spec.time, spec.time_max))
+        before = backend.health.state
+        backend.ejected_until = now + seconds
+        backend.ejections += 1
+        key = (backend.name, cause)
+        self.causes[key] = self.causes.get(key, 0) + 1
+        return self._tell(
+            backend, Transition(before, State.EJECTED, now, f"{detail}; left out for {seconds:g} s")
+        )
+
+    def _may_go(self) -> bool:
+        """Whether one more may be ejected: not the last usable one, and beyond the first not more than the ceiling."""
+        wanted = [backend for backend in self.pool.backends if backend.wanted]
+        out = [backend for backend in wanted if not backend.usable]
+        if len(wanted) - len(out) < 2:
+            return False
+        ejected = any(backend.ejected_until for backend in out)
+        return not ejected or len(out) + 1 <= self.spec.max_share * len(wanted)
+
+    def _return(self, backend: Backend, now: float, detail: str) -> Transition:
+        backend.ejected_until = 0.0
+        backend.streak = 0
+        self._counted[backend] = (backend.served, backend.faults)
+        return self._tell(backend, Transition(State.EJECTED, backend.health.state, now, detail))
+
+    def _tell(self, backend: Backend, transition: Transition) -> Transition:
+        self.pool.usable_changed()
+        if self.on_transition is not None:
+            self.on_transition(backend, transition)
+        return transition
