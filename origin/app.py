@@ -24,7 +24,9 @@ from origin import echo, files, reply
 from origin.behave import Behave
 from origin.items_api import MAX_BODY, ItemsApi
 from origin.items_shelf import Shelf
+from origin.login import Login
 from origin.metrics import ABORTED, Counts
+from origin.sessions import keeper
 from origin.site_http import SiteHttp
 
 ALIVE = ALIVE_PATH.decode()
@@ -50,6 +52,7 @@ class OriginApp:
         node.degrades.register(Feature.ITEMS)
         places = [node.topology.place(code) for code in node.topology.place_codes()]
         self.site = SiteHttp(places)
+        self.login = Login(keeper(node), self.shelf, self.site, node.name)
         self.address: tuple[str, int] | None = None
         self._running = 0
         self._idle = asyncio.Event()
@@ -89,11 +92,12 @@ class OriginApp:
             "running": self._running,
             "websockets": {"open": len(self.websockets.open), "messages": self.websockets.messages},
             "items": {"count": len(self.shelf.items.rows), "shared": self.shelf.shared},
+            "sessions": self.login.status(),
         }
 
     def metrics(self) -> Iterable[Family]:
         """The rows of ORIGIN_METRICS."""
-        return self.counts.families(len(self.websockets.open))
+        return self.counts.families(len(self.websockets.open), self.login)
 
     def _connections(self) -> int:
         server = self._runner.server
@@ -117,6 +121,8 @@ class OriginApp:
         )
         application.router.add_routes([web.route("*", path, handler) for path, handler in everything])
         application.router.add_routes([web.get(path, handler) for path, handler in readable])
+        private = [web.route(method, path, handler) for method, path, handler in self.login.routes()]
+        application.router.add_routes(private)
         application.router.add_routes([web.get("/ws", self.websockets.answer, allow_head=False)])
         return application
 

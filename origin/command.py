@@ -40,6 +40,13 @@ def command(
     listen: Annotated[str, typer.Option(help="Where to listen, HOST:PORT.")] = "127.0.0.1:9001",
     name: Annotated[str, typer.Option(help="The name that its answers bear.")] = "origin",
     admin: Annotated[str, typer.Option(help="Admin API at HOST:PORT, or off.")] = "off",
+    sessions: Annotated[
+        str,
+        typer.Option(metavar="local|clustered", help="Where logins and carts lie: here, or in the store."),
+    ] = "local",
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Redis-protocol server that origins share.")
+    ] = None,
 ) -> None:
     """The demo and test origin: a site that shows its own way through a network, and answers as told.
 
@@ -48,7 +55,7 @@ def command(
     from cdnlab.plan.errors import PlanError
 
     try:
-        topology = alone(listen, name=name, admin=admin)
+        topology = alone(listen, name=name, admin=admin, sessions=sessions, store=store)
     except PlanError as error:
         typer.echo(f"cdnlab: {error}", err=True)
         raise typer.Exit(2) from None
@@ -56,11 +63,26 @@ def command(
     raise typer.Exit(node_main(topology, name))
 
 
-def alone(listen: str, *, name: str = "origin", admin: str = "off") -> Topology:
-    """The topology of one origin at `listen` (host:port); PlanError for what doesn't parse."""
+def alone(
+    listen: str,
+    *,
+    name: str = "origin",
+    admin: str = "off",
+    sessions: str = "local",
+    store: str | None = None,
+) -> Topology:
+    """The topology of one origin at `listen` (host:port); PlanError for what doesn't parse.
+
+    Origins with a `store` are of one network, whatever they are called, and so find one another's sessions there.
+    """
+    from cdnlab.plan.errors import PlanError
     from cdnlab.plan.origins import split_address
     from cdnlab.plan.topology import Topology
 
+    if sessions == "clustered" and store is None:
+        raise PlanError(
+            "clustered sessions lie in a store, and none is given", "--sessions", "add --store URL"
+        )
     host, port = split_address(listen, "--listen")
     node: dict[str, object] = {"tier": "origin", "address": host, "data_port": port}
     if admin == "off":
@@ -69,10 +91,12 @@ def alone(listen: str, *, name: str = "origin", admin: str = "off") -> Topology:
         node["admin_address"], node["admin_port"] = split_address(admin, "--admin")
     return Topology.build(
         {
-            "name": name,
+            "name": name if store is None else "origins",
             "vips": [],
             "distance": {"enabled": False},
             "pools": {"origins": {"tier": "origin"}},
             "nodes": {name: node},
+            "origin": {"sessions": sessions},
+            "store": {"url": store},
         }
     )

@@ -12,6 +12,7 @@ from aiohttp import web
 from cdnlab.net import clock
 from cdnlab.node.metrics import Family, MetricSpec, Tallies, family
 from cdnlab.node.node import Node
+from origin.login import Login
 
 RESULTS = ("2xx", "3xx", "4xx", "5xx", "aborted")
 LABELS = ("result", "client_place")
@@ -27,7 +28,25 @@ REQUESTS = MetricSpec(
 )
 BYTES = MetricSpec("cdnlab_origin_response_bytes_total", "counter", LABELS, "Bytes of response bodies.")
 WEBSOCKETS = MetricSpec("cdnlab_origin_websockets", "gauge", (), "WebSockets open now.")
-ORIGIN_METRICS = (DURATION, REQUESTS, BYTES, WEBSOCKETS)
+SESSIONS = MetricSpec(
+    "cdnlab_origin_sessions",
+    "gauge",
+    (),
+    "Sessions in this server's memory; those in the store are not counted.",
+)
+SESSION_REQUESTS = MetricSpec(
+    "cdnlab_origin_session_requests_total",
+    "counter",
+    ("result",),
+    "Requests for login, cart and logout: ok, or why not.",
+)
+EVICTED = MetricSpec(
+    "cdnlab_origin_sessions_evicted_total",
+    "counter",
+    (),
+    "Sessions that this server dropped for want of room.",
+)
+ORIGIN_METRICS = (DURATION, REQUESTS, BYTES, WEBSOCKETS, SESSIONS, SESSION_REQUESTS, EVICTED)
 
 MAX_TARGET = 500  # characters of a target that the ring keeps: a thousand of the longest would be megabytes
 ABORTED = 499  # the status that nginx writes down for a client that left before its answer
@@ -61,7 +80,10 @@ class Counts:
         identity = request.headers.get("X-Request-Id", "")[:100]
         ring.entries.append((*entry, place, seconds, "", size, "", identity, request.remote))
 
-    def families(self, websockets: int) -> Iterator[Family]:
+    def families(self, websockets: int, login: Login) -> Iterator[Family]:
         """The rows of ORIGIN_METRICS, filled."""
         yield from self.tallies.families(DURATION, REQUESTS, BYTES)
         yield family(WEBSOCKETS, [((), websockets)])
+        yield family(SESSIONS, [((), len(login.keeper))])
+        yield family(SESSION_REQUESTS, [((result,), count) for result, count in login.results.items()])
+        yield family(EVICTED, [((), login.keeper.evicted)])

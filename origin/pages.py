@@ -36,6 +36,9 @@ PAGES = {
     "/behave/help": "behave",
 }
 NOT_FOUND = "missing"
+PRIVATE = {"/login": "login", "/cart": "cart"}
+"""Pages that say something to one client: whoever answers fills in what, where the template has `{{live}}`."""
+_LIVE = "<!--live-->"
 _SLOT = re.compile(r"\{\{([a-z_]+)(?::([^}]+))?\}\}")
 
 
@@ -47,6 +50,22 @@ class Page:
     etag: str
     repr_digest: str
     language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A private page in one language, to be filled in for each request."""
+
+    text: str
+    language: str
+    suffix: str
+    """What links keep: `?lang=ko` or nothing."""
+    words: Mapping[str, str]
+    """The words of what is filled in."""
+
+    def filled(self, live: str) -> bytes:
+        """The page with `live`, which is HTML, in its place."""
+        return self.text.replace(_LIVE, live, 1).encode()
 
 
 class Site:
@@ -66,26 +85,45 @@ class Site:
             for language in LANGUAGES
             for chosen in (False, True)
         }
+        self._frames = {
+            (path, language, chosen): self._frame(path, name, language, chosen)
+            for path, name in PRIVATE.items()
+            for language in LANGUAGES
+            for chosen in (False, True)
+        }
+
+    def frame(self, path: str, language: str, *, chosen: bool = False) -> Frame:
+        """The private page at `path`; `chosen` as for page()."""
+        return self._frames[path, language, chosen]
 
     def page(self, path: str, language: str, *, chosen: bool = False) -> Page | None:
         """The page at `path`; `chosen`: by ?lang=, and links keep it. None if there is none; "" is for those."""
         return self._pages.get((path, language, chosen))
 
     def _page(self, path: str, name: str, language: str, chosen: bool) -> Page:
+        body = self._whole(path, name, language, chosen).encode()
+        return Page(body, f'"{sha256(body).hexdigest()[:32]}"', digest.of(body), language)
+
+    def _frame(self, path: str, name: str, language: str, chosen: bool) -> Frame:
+        words = {name: str(text) for name, text in _mapping(self._words[language]["session"]).items()}
+        suffix = f"?lang={language}" if chosen else ""
+        return Frame(self._whole(path, name, language, chosen), language, suffix, words)
+
+    def _whole(self, path: str, name: str, language: str, chosen: bool) -> str:
         words: Mapping[str, object] = self._words[language]
         texts = {**_texts(words), **_texts(_mapping(words["pages"])[name])}
         suffix = f"?lang={language}" if chosen else ""
         texts.update(self._made(path, language, suffix, words))
         fill = partial(self._slot, texts, suffix)
         texts["content"] = _SLOT.sub(fill, (SITE / language / f"{name}.html").read_text("utf-8"))
-        body = _SLOT.sub(fill, self._layout).encode()
-        return Page(body, f'"{sha256(body).hexdigest()[:32]}"', digest.of(body), language)
+        return _SLOT.sub(fill, self._layout)
 
     def _made(self, path: str, language: str, suffix: str, words: Mapping[str, object]) -> dict[str, str]:
         other = next(name for name in LANGUAGES if name != language)
         cities = {str(code): str(city) for code, city in _mapping(words["cities"]).items()}
         columns = {str(name): str(text) for name, text in _mapping(words["columns"]).items()}
         return {
+            "live": _LIVE,
             "lang": language,
             "other": other,
             "other_href": f"{path or '/'}?lang={other}",

@@ -83,15 +83,26 @@ class SiteHttp:
             request, ROBOTS, media_type="text/plain", etag='"robots-1"', cache_control="public, max-age=86400"
         )
 
+    def frame(self, request: web.Request, path: str) -> pages.Frame:
+        """The private page at `path`, in the language that page() would choose."""
+        language, chosen = _language(request)
+        return self.site.frame(path, language, chosen=chosen)
+
     def _select(self, request: web.Request, path: str) -> tuple[pages.Page, dict[str, str]]:
         """The page and the fields that say how it was chosen; with ?lang= the URL alone decides, so no Vary."""
-        asked = request.query.get("lang")
-        chosen = asked in LANGUAGES
-        language = asked if chosen and asked else choose(request.headers.get("Accept-Language", ""))
+        language, chosen = _language(request)
         page = self.site.page(path, language, chosen=chosen)
         assert page is not None
         vary = {} if chosen else {"Vary": "Accept-Language"}
         return page, {"Content-Language": language, **vary, **SECURITY}
+
+
+def _language(request: web.Request) -> tuple[str, bool]:
+    """The language, and whether the URL chose it."""
+    asked = request.query.get("lang", "")
+    return (
+        (asked, True) if asked in LANGUAGES else (choose(request.headers.get("Accept-Language", "")), False)
+    )
 
 
 def _asset(request: web.Request, asset: assets.Asset, cache_control: str) -> web.Response:

@@ -20,7 +20,7 @@ from origin.assets import SITE
 from origin.behaviours import PARAMETERS
 from origin.items import PICTURES
 from origin.language import LANGUAGES
-from origin.pages import PAGES
+from origin.pages import PAGES, PRIVATE
 
 VOID = {"meta", "link", "img", "br", "input", "circle", "path", "rect", "image"}
 PROMISED = ("home", "freshness", "variants", "shop", "downloads", "places", "behave")
@@ -119,15 +119,18 @@ async def test_the_language_can_be_said_in_the_address(client: aiohttp.ClientSes
         assert response.headers["Content-Language"] == "ko"
 
 
+AS_A_BROWSER = {"Accept-Language": "ko, en;q=0.5", "Accept": "text/html, */*;q=0.8"}
+
+
 async def test_every_link_and_asset_answers(client: aiohttp.ClientSession) -> None:
-    waiting, seen = [*PAGES, *(f"{path}?lang=ko" for path in PAGES)], set()
+    waiting, seen = [*PAGES, *PRIVATE, *(f"{path}?lang=ko" for path in (*PAGES, *PRIVATE))], set()
     while waiting:
         path = waiting.pop()
         if path in seen or path.startswith("/behave?"):  # those answer as told, tested for themselves
             continue
         seen.add(path)
         method = "HEAD" if path.startswith("/files/") else "GET"
-        async with client.request(method, path, headers={"Accept-Language": "ko, en;q=0.5"}) as response:
+        async with client.request(method, path, headers=AS_A_BROWSER) as response:
             body = await response.read()
         assert response.status == 200, path
         found = list(_references(path, response.content_type, body))
@@ -187,7 +190,7 @@ async def test_pages_are_only_read(client: aiohttp.ClientSession, path: str) -> 
 
 
 def test_the_two_languages_have_the_same_parts() -> None:
-    for name in (*PROMISED, "missing"):
+    for name in (*PROMISED, *PRIVATE.values(), "missing"):
         english, korean = (
             Document((SITE / language / f"{name}.html").read_text("utf-8")) for language in LANGUAGES
         )
