@@ -13,6 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TABLES = (
     ("cdnlab.node.node", "NODE_METRICS"),
     ("cdnlab.node.store", "STORE_METRICS"),
+    ("cdnlab.node.replica_metrics", "REPLICA_METRICS"),
     ("cdnlab.forward.metrics", "TABLE"),
     ("lb.stats", "TABLE"),
     ("edge.stats", "TABLE"),
