@@ -34,32 +34,72 @@ def node_main(
 @app.command()
 def command(
     listen: Annotated[str, typer.Option(help="Where to listen, HOST:PORT.")],
-    backend: Annotated[list[str], typer.Option(help="A server behind it, HOST:PORT or URL; repeatable.")],
+    backend: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ADDRESS",
+            help="A server behind it: HOST:PORT or URL[,weight=N][,priority=N][,name=NAME].",
+        ),
+    ],
+    mode: Annotated[str, typer.Option(help="http, or at layer 4: tcp, udp.")] = "http",
     algorithm: Annotated[
-        str, typer.Option(help="round_robin, least_connections, ring_hash or bounded_load.")
+        str,
+        typer.Option(
+            help="round_robin, random, least_connections, power_of_two, source_hash, ring_hash, maglev, bounded_load "
+            "or first."
+        ),
     ] = "round_robin",
+    sticky: Annotated[
+        str, typer.Option(help="off, cookie, source, or learn:NAME with the application's cookie.")
+    ] = "off",
+    health: Annotated[str, typer.Option(help="tcp, tls, none, http or http:/PATH.")] = "tcp",
+    interval: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From one check to the next; 2s by default.")
+    ] = None,
+    accept_proxy: Annotated[
+        bool, typer.Option("--accept-proxy", help="Clients begin with a PROXY header (--mode tcp).")
+    ] = False,
+    send_proxy: Annotated[
+        str, typer.Option(help="The PROXY header that servers get (--mode tcp): off, v1 or v2.")
+    ] = "off",
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="A proxy in front whose word about clients counts. Repeatable."),
+    ] = None,
     admin: Annotated[
         str | None, typer.Option(help="Admin API at HOST:PORT, or off. Default: 1021 above the port.")
     ] = None,
 ) -> None:
     """A load balancer in front of any servers.
 
-    Example: cdnlab lb --listen 127.0.0.1:8080 --backend 127.0.0.1:9001 --backend 127.0.0.1:9002
+    Example: cdnlab lb --listen 127.0.0.1:8080 --backend 127.0.0.1:9001 --backend 127.0.0.1:9002 --sticky cookie
     """
     from cdnlab.plan.errors import PlanError
     from cdnlab.plan.single import single_lb
 
     try:
-        topology = single_lb(listen, backend, algorithm=algorithm, admin=admin)
+        topology = single_lb(
+            listen,
+            backend,
+            mode=mode,
+            algorithm=algorithm,
+            sticky=sticky,
+            health=health,
+            interval=interval,
+            accept_proxy=accept_proxy,
+            send_proxy=send_proxy,
+            trusted=trust or (),
+            admin=admin,
+        )
     except PlanError as error:
         typer.echo(f"cdnlab: {error}", err=True)
         raise typer.Exit(2) from None
-    _say(topology, listen, backend)
+    _say(topology, listen, backend, mode)
     raise typer.Exit(node_main(topology, "lb"))
 
 
-def _say(topology: Topology, listen: str, backends: list[str]) -> None:
+def _say(topology: Topology, listen: str, backends: list[str], mode: str) -> None:
     """One line on what was asked for; what cannot be done follows on standard error."""
     address = topology.admin_address("lb")
     admin = f", admin at http://{address[0]}:{address[1]}" if address else ""
-    typer.echo(f"cdnlab lb: http://{listen} -> {', '.join(backends)}{admin}; Ctrl-C ends it")
+    typer.echo(f"cdnlab lb: {mode}://{listen} -> {', '.join(backends)}{admin}; Ctrl-C ends it")

@@ -132,7 +132,8 @@ def _listeners(topology: Topology) -> Iterator[tuple[str, tuple[str, int], str]]
             yield f"nodes.{name}.admin_port", admin, "give it an admin_port of its own"
     if topology.tier("lb"):
         for index, vip in enumerate(topology.vips):
-            yield f"vips[{index}].address", topology.vip_address(vip), "give it another address or port"
+            if vip.http:
+                yield f"vips[{index}].address", topology.vip_address(vip), "give it another address or port"
 
 
 def _pools(topology: Topology) -> Iterator[PlanError]:
@@ -176,7 +177,8 @@ def _routes(topology: Topology) -> Iterator[PlanError]:
         if route.cookies != "rfc" and not topology.tier("edge"):
             remedy = "leave it out, or put an edge before the pool: a balancer passes cookies on"
             yield PlanError(f"no edge is there to {route.cookies} cookies", f"{where}.cookies", remedy)
-    if topology.tier("lb") and not topology.routes and "edges" not in topology.pools:
+    http = any(vip.http for vip in topology.vips)
+    if topology.tier("lb") and http and not topology.routes and "edges" not in topology.pools:
         yield PlanError("the balancers have no route", "routes", "give one, or name the edges' pool `edges`")
     if topology.tier("edge"):
         yield from _known_pool(topology, topology.edge.pool, "edge.pool")
@@ -184,7 +186,10 @@ def _routes(topology: Topology) -> Iterator[PlanError]:
 
 def _layer4(topology: Topology) -> Iterator[PlanError]:
     """Pools that exist; a port of its own for each, and none for HTTP."""
-    used = {("tcp", port): "the VIPs' HTTP" for _, port in map(topology.vip_address, topology.vips)}
+    http = (topology.vip_address(vip)[1] for vip in topology.vips if vip.http)
+    used = {("tcp", port): "the VIPs' HTTP" for port in http}
+    if topology.vips and not any(vip.http for vip in topology.vips) and not topology.l4:
+        yield PlanError("no VIP serves anything", "vips", "turn `http` on, or give `l4` a port")
     for name, spec in topology.l4.items():
         where = f"l4.{name}"
         yield from _known_pool(topology, spec.pool, f"{where}.pool")

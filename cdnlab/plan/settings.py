@@ -74,6 +74,7 @@ class Vip(Section):
     port: int | None = setting(
         None, "The port clients connect to; by default ports.base.", "port", ge=0, le=65535
     )
+    http: bool = setting(True, "Whether HTTP is served under it. Off, it has the ports of `l4` only.")
     provider: Literal["lab", "reuseport"] = setting(
         "lab",
         "How balancers come by its socket. `lab`: `cdnlab up` opens one and all inherit it. `reuseport`: each holder "

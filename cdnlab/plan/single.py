@@ -69,21 +69,75 @@ def single_lb(
     backends: Sequence[str],
     *,
     name: str = "lb",
+    mode: str = "http",
     algorithm: str = "round_robin",
+    sticky: str = "off",
+    health: str = "tcp",
+    interval: str | None = None,
+    accept_proxy: bool = False,
+    send_proxy: str = "off",
+    trusted: Sequence[str] = (),
     admin: str | None = None,
 ) -> Topology:
-    """One balancer at `listen` (host:port) before `backends` (host:port or URLs); else as single_edge."""
+    """One balancer at `listen` (host:port) before `backends` (host:port or URLs, with options); else as single_edge.
+
+    mode: http, tcp or udp. sticky: off, cookie, source or learn:NAME. health: tcp, tls, none, http or http:/PATH, asked
+    every `interval`. send_proxy: off, v1 or v2. PlanError for what does not parse, or not go together.
+    """
     host, port = split_address(listen, "--listen")
-    servers = [_server(backend, number) for number, backend in enumerate(backends, 1)]
-    return Topology.build(
-        {
-            **_alone(name, "lb", listen, admin),
-            "distance": {"enabled": False},
-            "vips": [{"address": host, "port": port}],
-            "pools": {"servers": {"algorithm": algorithm, "backends": servers}},
-            "routes": [{"pool": "servers"}],
-        }
-    )
+    pool: dict[str, Any] = {
+        "algorithm": algorithm,
+        "backends": [_server(backend, number) for number, backend in enumerate(backends, 1)],
+        "health": parse_health(health, interval),
+        "sticky": parse_sticky(sticky),
+        "send_proxy": send_proxy,
+    }
+    vip = {"address": host, "port": port}
+    alone = {
+        **_alone(name, "lb", listen, admin),
+        "clients": {"trusted": list(trusted)},
+        "distance": {"enabled": False},
+        "pools": {"servers": pool},
+    }
+    if mode == "http":
+        if accept_proxy or send_proxy != "off":
+            word = "--accept-proxy" if accept_proxy else "--send-proxy"
+            raise PlanError("PROXY headers are for layer 4", word, "add --mode tcp")
+        return Topology.build({**alone, "vips": [vip], "routes": [{"pool": "servers"}]})
+    if mode not in ("tcp", "udp"):
+        raise PlanError(f'"{mode}" is no mode', "--mode", "write http, tcp or udp")
+    if pool["sticky"]["mode"] in ("cookie", "learn"):
+        raise PlanError("cookies are HTTP's", "--sticky", f"write source, or leave --mode {mode} out")
+    if algorithm == "source_hash" or pool["sticky"]["mode"] == "source":
+        pool["hash_on"] = "source"
+    if health == "tcp" and mode == "udp":
+        pool["health"] = {"kind": "none"}  # a UDP server need not listen on TCP; its refusals are noticed
+    flow = {"protocol": mode, "port": port, "pool": "servers", "accept_proxy": accept_proxy}
+    return Topology.build({**alone, "vips": [{**vip, "http": False}], "l4": {"front": flow}})
+
+
+def parse_sticky(said: str) -> dict[str, Any]:
+    """A pool's `sticky` from off, cookie, source or learn:NAME. PlanError."""
+    mode, colon, cookie = said.partition(":")
+    if mode not in ("off", "cookie", "source", "learn") or (mode in ("off", "source") and colon):
+        raise PlanError(f'"{said}" is no stickiness', "--sticky", "write off, cookie, source or learn:NAME")
+    if mode == "learn" and not cookie:
+        remedy = "write learn:NAME with the name of the application's cookie, such as learn:JSESSIONID"
+        raise PlanError("learn needs a cookie's name", "--sticky", remedy)
+    return {"mode": mode, **({"cookie": cookie} if colon else {})}
+
+
+def parse_health(said: str, interval: str | None = None) -> dict[str, Any]:
+    """A pool's `health` from tcp, tls, none, http or http:/PATH. PlanError."""
+    kind, colon, path = said.partition(":")
+    if kind not in ("tcp", "tls", "none", "http") or (colon and kind != "http"):
+        raise PlanError(f'"{said}" is no check', "--health", "write tcp, tls, none, http or http:/PATH")
+    found: dict[str, Any] = {"kind": kind}
+    if colon:
+        found["path"] = path
+    if interval is not None:
+        found["interval"] = interval
+    return found
 
 
 def _disk(said: str) -> dict[str, Any]:
@@ -97,11 +151,19 @@ def _disk(said: str) -> dict[str, Any]:
 
 
 def _server(backend: str, number: int) -> dict[str, Any]:
-    name = f"server-{number}"
-    if "://" in backend:
-        return parse_origin(backend, name, None).model_dump(exclude_unset=True)
-    host, port = split_address(backend, "--backend")
-    return {"name": name, "address": host, "port": port}
+    """HOST:PORT or a URL, and after commas weight=N, priority=N, name=NAME, place=CODE."""
+    address, *options = backend.split(",")
+    said: dict[str, Any] = {"name": f"server-{number}"}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if key not in ("name", "weight", "priority", "place") or not equals:
+            remedy = "write such as 127.0.0.1:9001,weight=3,priority=1,name=app-1"
+            raise PlanError(f'"{option}" says nothing of a backend', "--backend", remedy)
+        said[key] = int(value) if key in ("weight", "priority") and value.isdigit() else value
+    if "://" in address:
+        return {**parse_origin(address, str(said["name"]), None).model_dump(exclude_unset=True), **said}
+    host, port = split_address(address, "--backend")
+    return {**said, "address": host, "port": port}
 
 
 def _alone(name: str, tier: str, listen: str, admin: str | None) -> dict[str, Any]:

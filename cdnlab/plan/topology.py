@@ -242,7 +242,10 @@ class Topology(Section):
         return tuple(self._backend(name) for name in names if self.is_shield(name) is mine)
 
     def balancer_routes(self) -> tuple[RouteSpec, ...]:
-        """The routes as written, or the one that stands for them: any host, any path, to the pool `edges`."""
+        """The routes as written, or the one that stands for them: any host, any path, to the pool `edges`. None where
+        no VIP serves HTTP."""
+        if not any(vip.http for vip in self.vips):
+            return ()
         return self.routes or (RouteSpec(pool="edges"),)
 
     # -- places --------------------------------------------------------------------------------------------

@@ -142,3 +142,58 @@ def test_an_edge_alone_has_one_route_where_it_is_given_rules() -> None:
 def test_a_disk_without_a_directory_is_refused(said: str) -> None:
     with pytest.raises(PlanError, match="names no directory"):
         single_edge("127.0.0.1:9000", [APP], disk=said)
+
+
+def test_layer_4_has_no_http() -> None:
+    made = single_lb("127.0.0.1:9000", ["127.0.0.1:1"], mode="tcp", algorithm="source_hash", send_proxy="v2")
+    assert [vip.http for vip in made.vips] == [False]
+    assert made.balancer_routes() == ()
+    (flow,) = made.l4.values()
+    assert (flow.protocol, made.l4_port(flow), flow.pool) == ("tcp", 9000, "servers")
+    assert made.pool("servers").send_proxy == "v2"
+
+
+def test_udp_is_not_checked_by_connecting_with_tcp() -> None:
+    assert single_lb("127.0.0.1:9000", ["127.0.0.1:1"], mode="udp").pool("servers").health.kind == "none"
+    told = single_lb("127.0.0.1:9000", ["127.0.0.1:1"], mode="udp", health="http:/live", interval="1s")
+    assert told.pool("servers").health.path == "/live"
+    assert told.pool("servers").health.interval == 1.0
+
+
+def test_what_a_backend_can_be_told() -> None:
+    made = single_lb("127.0.0.1:9000", ["127.0.0.1:1,weight=3,name=app", "https://b.test,priority=1"])
+    first, second = made.backends("servers")
+    assert (first.name, first.port, first.weight) == ("app", 1, 3)
+    assert (second.name, second.tls, second.port, second.priority) == ("server-2", True, 443, 1)
+
+
+def test_learn_names_the_cookie() -> None:
+    sticky = single_lb("127.0.0.1:9000", ["127.0.0.1:1"], sticky="learn:JSESSIONID").pool("servers").sticky
+    assert (sticky.mode, sticky.cookie) == ("learn", "JSESSIONID")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "sctp"}, '"sctp" is no mode'),
+        ({"sticky": "learn"}, "learn needs a cookie's name"),
+        ({"sticky": "cooky"}, '"cooky" is no stickiness'),
+        ({"mode": "tcp", "sticky": "cookie"}, "cookies are HTTP's"),
+        ({"health": "icmp"}, '"icmp" is no check'),
+        ({"health": "tcp:/path"}, '"tcp:/path" is no check'),
+        ({"accept_proxy": True}, "PROXY headers are for layer 4"),
+        ({"send_proxy": "v1"}, "PROXY headers are for layer 4"),
+        ({"mode": "udp", "accept_proxy": True}, "is for TCP only"),
+        ({"trusted": ["everybody"]}, "is not an IP address"),
+    ],
+)
+def test_what_a_balancer_alone_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError) as refused:
+        single_lb("127.0.0.1:9000", ["127.0.0.1:1"], **options)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("backend", ["127.0.0.1:1,wait=3", "127.0.0.1:1,weight", "127.0.0.1:1,weight=many"])
+def test_what_a_backend_can_not_be_told(backend: str) -> None:
+    with pytest.raises(PlanError):
+        single_lb("127.0.0.1:9000", [backend])
