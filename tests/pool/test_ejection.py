@@ -268,3 +268,15 @@ def test_a_removed_backend_is_nobodys_business() -> None:
 )
 def test_which_statuses_count(status: int, counts: bool) -> None:
     assert Bench().ejector.counts(status) == counts
+
+
+def test_what_gateways_answer_and_how_long_they_take_is_mostly_not_their_fault() -> None:
+    bench = Bench(consecutive=1)
+    relays = Ejector(bench.pool, EjectionSpec(consecutive=1), relays=True)
+    edge = bench.pool.backend("a")
+    assert relays.failed(edge, Reason.TIMED_OUT, 0.0) is None
+    assert (edge.streak, edge.faults) == (0, 0)
+    assert not relays.counts(503)
+    assert relays.failed(edge, Reason.RESPONSE_FAILED, 0.0) is not None
+    told = Ejector(bench.pool, EjectionSpec.model_validate({"statuses": ["500"]}), relays=True)
+    assert told.counts(500), "the operator said so"
