@@ -30,6 +30,10 @@ How passive ejection and active checks keep out of each other's way:
 - Both together take away no more than `max_share` of the backends by *ejection*: those that are down count as out
   already. One backend may always be ejected, but never the last that is usable. So if everything fails, because
   what stands behind all of them fails, most stay.
+
+Edges are gateways: a 504 of theirs, or silence, is mostly the fault of whoever they ask in turn. Of backends that relay
+only what cannot have another cause counts: no connection, a connection that breaks, and the statuses that the operator
+names for them.
 """
 
 from __future__ import annotations
@@ -65,12 +69,23 @@ class Rate(NamedTuple):
 class Ejector:
     """The passive judge of one pool. `failed` is called for every failed exchange, `tick` every now and then."""
 
-    __slots__ = ("_counted", "_levels", "_next", "causes", "on_transition", "pool", "refused", "spec")
+    __slots__ = (
+        "_counted",
+        "_levels",
+        "_next",
+        "causes",
+        "on_transition",
+        "pool",
+        "refused",
+        "relays",
+        "spec",
+    )
 
-    def __init__(self, pool: Pool, spec: EjectionSpec) -> None:
-        """Judge the backends of `pool` as `spec` says."""
+    def __init__(self, pool: Pool, spec: EjectionSpec, *, relays: bool = False) -> None:
+        """Judge the backends of `pool` as `spec` says. `relays`: they ask somebody else in turn."""
         self.pool = pool
         self.spec = spec
+        self.relays = relays
         self.on_transition: Callable[[Backend, Transition], None] | None = None
         """Called after the pool has taken note of an ejection or of its end."""
         self.causes: dict[tuple[str, str], int] = {}
@@ -85,10 +100,14 @@ class Ejector:
 
     def counts(self, status: int) -> bool:
         """Whether an answer with `status` is a failure of the backend."""
+        if self.relays and "statuses" not in self.spec.model_fields_set:
+            return False
         return any(low <= status <= high for low, high in self.spec.statuses)
 
     def failed(self, backend: Backend, reason: Reason, now: float) -> Transition | None:
         """An exchange with `backend` failed; returns its ejection if that was one too many."""
+        if self.relays and reason is Reason.TIMED_OUT:
+            return None
         backend.faults += 1
         backend.streak += 1
         most = self.spec.consecutive
@@ -177,13 +196,12 @@ class Ejector:
         level = self._levels[backend] = self._levels.get(backend, 0) + 1
         seconds = min(spec.time * level, max(spec.time, spec.time_max))
         before = backend.health.state
-        backend.ejected_until = now + seconds
+        why = f"{detail}; left out for {seconds:g} s"
+        backend.ejected_at, backend.ejected_until, backend.ejected_why = now, now + seconds, why
         backend.ejections += 1
         key = (backend.name, cause)
         self.causes[key] = self.causes.get(key, 0) + 1
-        return self._tell(
-            backend, Transition(before, State.EJECTED, now, f"{detail}; left out for {seconds:g} s")
-        )
+        return self._tell(backend, Transition(before, State.EJECTED, now, why))
 
     def _may_go(self) -> bool:
         """Whether one more may be ejected: not the last usable one, and beyond the first not more than the ceiling."""

@@ -45,7 +45,19 @@ class Transition(NamedTuple):
 class Health:
     """The state of one backend, and what led to it."""
 
-    __slots__ = ("checks", "detail", "downs", "fall", "last_ok", "rise", "since", "state", "streak", "ups")
+    __slots__ = (
+        "checks",
+        "detail",
+        "downs",
+        "failed",
+        "fall",
+        "last_ok",
+        "rise",
+        "since",
+        "state",
+        "streak",
+        "ups",
+    )
 
     def __init__(self, *, rise: int = 2, fall: int = 2, now: float = 0.0) -> None:
         """Begin as unknown. `rise` and `fall` count checks in a row (HAProxy's words), at least 1."""
@@ -54,7 +66,8 @@ class Health:
         self.state = State.UNKNOWN
         self.since = now
         self.detail = "not checked yet"
-        self.checks = 0
+        self.checks = self.failed = 0
+        """Checks made, and those of them that failed."""
         self.rise = rise
         self.fall = fall
         self.last_ok: bool | None = None
@@ -75,6 +88,7 @@ class Health:
     def result(self, now: float, ok: bool, detail: str = "") -> Transition | None:
         """Take the outcome of one check; return the change of state it caused, or None."""
         self.checks += 1
+        self.failed += not ok
         self.streak = self.streak + 1 if ok is self.last_ok else 1
         self.last_ok = ok
         self.detail = detail or ("check passed" if ok else "check failed")

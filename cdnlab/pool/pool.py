@@ -165,6 +165,17 @@ class Pool:
         self._members_changed()
         return gone
 
+    def adopt(self, before: Pool) -> None:
+        """Take the verdicts over from the pool that this one follows, for each backend that has kept its name and
+        address: a new version of a pool does not begin with believing in what is known to be dead."""
+        known = {(backend.name, backend.key): backend for backend in before.backends}
+        for backend in self.backends:
+            other = known.get((backend.name, backend.key))
+            if other is not None and other is not backend:
+                backend.take_over(other)
+        self._was_usable = frozenset(backend for backend in self.backends if backend.usable)
+        self.usable_changed()
+
     def set_weight(self, name: str, weight: int) -> None:
         """Give a backend another weight; 0 takes nothing new. KeyError, ValueError."""
         backend = self.backend(name)
