@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from cdnlab.forward.control import PoolControl
 from cdnlab.forward.exchange import Forwarder
 from cdnlab.forward.key import key_rules
 from cdnlab.forward.metrics import listener_families, pool_families
@@ -71,6 +72,7 @@ class Edge:
         self._prober: Prober | None = None
         self._neighbours: Neighbours | None = None
         self._server: asyncio.Server | None = None
+        self._address: tuple[str, int] | None = None
         self._sweep: Sweep | None = None
         node.connections = lambda: len(self.listener.connections) if self.listener else 0
 
@@ -90,15 +92,28 @@ class Edge:
         node.explain = lambda asked: explain(cache, asked)
         self._prober = make_prober(node, forwarder.pool)
         self._prober.start()
+        node.pools = PoolControl(node, lambda: [each.pool for each in self._forwarders.values()]).asked
         await self.office.start(cache)
-        listener = self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
-        host, port = topology.data_address(node.name)
-        with binding(host, port, f"--listen, or nodes.{node.name} in the topology"):
-            self._server = await loop.create_server(listener, host, port, backlog=BACKLOG, reuse_address=True)
+        self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
+        with binding(*topology.data_address(node.name), f"--listen, or nodes.{node.name} in the topology"):
+            await self._turn(False)
+        node.fault_desk.turns.append(self._turn)
         tasks.spawn(self._tick(cache), "edge tick")
         upkeep = Upkeep(cache.storage)
         node.policy = upkeep.change
         tasks.spawn(upkeep.run(), "edge upkeep")
+
+    async def _turn(self, shut: bool) -> None:
+        """Take connections, or refuse them. OSError if the address can't be had."""
+        if shut and self._server is not None:
+            self._server.close()
+        elif not shut and self.listener is not None:
+            # an address that was chosen by the system stays the same after a fault
+            host, port = self._address or self.node.topology.data_address(self.node.name)
+            self._server = await asyncio.get_running_loop().create_server(
+                self.listener, host, port, backlog=BACKLOG, reuse_address=True
+            )
+            self._address = self._server.sockets[0].getsockname()[:2]
 
     def _meet(self, neighbours: Neighbours, origin: Forwarder, cache: Cache) -> None:
         """Let the cache ask other edges, where there are any to ask."""
@@ -161,10 +176,7 @@ class Edge:
     @property
     def address(self) -> tuple[str, int] | None:
         """Where it listens: the port that the system chose, if 0 was asked for."""
-        if self._server is None or not self._server.sockets:
-            return None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+        return self._address
 
     async def _tick(self, cache: Cache) -> None:
         while True:

@@ -22,6 +22,7 @@ from cdnlab.node.node import Node
 from cdnlab.node.process import binding
 from origin import echo, files, reply
 from origin.behave import Behave
+from origin.fault_door import FaultDoor
 from origin.items_api import MAX_BODY, ItemsApi
 from origin.items_shelf import Shelf
 from origin.login import Login
@@ -52,6 +53,7 @@ class OriginApp:
         node.degrades.register(Feature.ITEMS)
         places = [node.topology.place(code) for code in node.topology.place_codes()]
         self.site = SiteHttp(places)
+        self.faults = FaultDoor(node, ALIVE)
         self.login = Login(keeper(node), self.shelf, self.site, node.name)
         self.address: tuple[str, int] | None = None
         self._running = 0
@@ -71,6 +73,17 @@ class OriginApp:
         with binding(host, port, f"--listen, or nodes.{self.node.name} in the topology"):
             await web.TCPSite(self._runner, host, port, backlog=BACKLOG).start()
         self.address = self._runner.addresses[0][:2]
+        self.node.fault_desk.turns.append(self._turn)
+
+    async def _turn(self, shut: bool) -> None:
+        """Refuse connections, or take them again."""
+        if not shut and self.address is not None and not self._stopping:
+            await web.TCPSite(self._runner, *self.address, backlog=BACKLOG).start()
+            return
+        for site in tuple(self._runner.sites):
+            await site.stop()
+        if self._runner.server is not None:
+            self._runner.server.pre_shutdown()
 
     async def drain(self, deadline: float) -> None:
         """Stop accepting, let go of idle connections and WebSockets, and wait for the answers that run."""
@@ -149,6 +162,8 @@ class OriginApp:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            if self.node.faults is not None and (failed := await self.faults.meets(request)) is not None:
+                return failed
             return await handler(request)
         except web.HTTPException as error:
             return self._refused(request, error)

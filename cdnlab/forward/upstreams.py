@@ -204,6 +204,7 @@ def make_listener(
         window=topology.distance.window,
     )
     listener.on_refusal = _remember_refusals(node)
+    node.fault_desk.attach(listener)
     return listener
 
 

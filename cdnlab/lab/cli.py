@@ -43,6 +43,7 @@ COMMANDS = {
     "pause": Entry("cdnlab.lab.orders:pause", "Freeze a node (SIGSTOP)."),
     "resume": Entry("cdnlab.lab.orders:resume", "Let a frozen node run on."),
     "start": Entry("cdnlab.lab.orders:start", "Start a node that is dead."),
+    "fault": Entry("cdnlab.lab.fault:command", "Make a node fail on purpose while it runs."),
     "drain": Entry("cdnlab.lab.pools:drain", "Send a backend nothing new."),
     "enable": Entry("cdnlab.lab.pools:enable", "Use a drained backend again."),
     "pool": Entry("cdnlab.lab.pools:app", "Show the pools, or change one while requests run."),

@@ -6,6 +6,7 @@
     version        its number, once `cdnlab reload` has changed it; choices.json: what `up` was told beside a file
     logs/          one file per node                disk/        what edges store on disk, unless told where
     prometheus/    whom to scrape and how; the data of the Prometheus that `up --prometheus` starts
+    store_faults.json  what each node's client of the store does on purpose (cdnlab/node/faults.py)
 
 It decides whether a directory may be taken and what of a former lab is removed. It starts nothing, and imports only
 the standard library, since every command passes here.
@@ -50,6 +51,7 @@ class StateDirectory:
         self.lock = self.path / "lock"
         self.socket = self.path / "lab.sock"
         self.store_socket = self.path / "store.sock"
+        self.store_faults = self.path / "store_faults.json"
         self.topology = self.path / "topology.yaml"
         self.version = self.path / "version"
         self.choices = self.path / "choices.json"
@@ -98,7 +100,7 @@ class StateDirectory:
 
     def sweep(self) -> None:
         """After the lab has ended: remove what makes no sense without it. Logs and topology stay for the reader."""
-        for path in (self.socket, self.store_socket):
+        for path in (self.socket, self.store_socket, self.store_faults):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.secrets, ignore_errors=True)
 

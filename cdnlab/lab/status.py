@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cdnlab.lab import policies_view, tables
+from cdnlab.lab import fault_view, policies_view, tables
 from cdnlab.lab.ask import ask
 from cdnlab.lab.client import run
 from cdnlab.lab.errors import LabError
@@ -94,6 +94,7 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     parts: list[RenderableType] = [_header(lab, nodes), "", _table(nodes, wall, width), ""]
     parts += _vips(lab, nodes)
     parts += [_store(lab, nodes), *_purges(nodes)]
+    parts += [*fault_view.degraded(nodes), *fault_view.faults(nodes)]
     if lab.get("prometheus"):
         parts.append(_prometheus(lab["prometheus"]))
     over = passed_over(nodes)

@@ -19,6 +19,7 @@ from cdnlab.wire.request import RequestMemo
 
 if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange
+    from cdnlab.net.fault_gate import Gate
     from cdnlab.net.server import Connection
 
 
@@ -34,6 +35,7 @@ class Refusal(StrEnum):
     WRITE_TIMEOUT = "write_timeout"
     NOT_HOLDER = "not_holder"
     PROXY_HEADER = "proxy_header"
+    FAULT = "fault"
 
     @property
     def sentence(self) -> str:
@@ -51,6 +53,7 @@ _SENTENCES = {
     Refusal.WRITE_TIMEOUT: "the client does not read its response",
     Refusal.NOT_HOLDER: "this balancer does not hold the address",
     Refusal.PROXY_HEADER: "a PROXY header is missing, malformed or from a stranger",
+    Refusal.FAULT: "a fault was set at this node",
 }
 
 
@@ -127,6 +130,8 @@ class Listener:
         self.on_refusal: Callable[[str, int, str], None] | None = None
         """Called with (peer, status, text), for the request log."""
         self.draining = False
+        self.gate: Gate | None = None
+        """The faults that requests meet now."""
 
     def __call__(self) -> asyncio.BaseProtocol:
         """The protocol factory: a connection, behind a link where the client asks directly from afar."""

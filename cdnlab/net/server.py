@@ -56,6 +56,11 @@ LINGER_SECONDS = 5.0
 HEALTH_TARGET = b"/.well-known/cdnlab/alive"
 MARK = b"cdnlab-explain"
 
+_ERROR_HEAD = (
+    b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Cache-Control: no-store\r\n"
+)
+
 NO_BLOCK = cast("RequestBlock", None)
 NO_LINE = cast("RequestLine", None)
 GONE = cast(asyncio.Transport, None)
@@ -165,6 +170,12 @@ class Connection(asyncio.Protocol):
             self._state = CLOSED
             self.transport.abort()
             return
+        if listener.gate is not None and listener.gate.refuses:
+            listener.gate.refuse()
+            self._state = CLOSED
+            self._reset_on_close()
+            self.transport.abort()
+            return
         self.trusted = self.peer in listener.trusted
         listener.sweep.members.add(self)
         why = listener.admit(self.peer)
@@ -228,6 +239,10 @@ class Connection(asyncio.Protocol):
             return True
         if state == BUSY:
             self._half_closed = True
+            if self.listener.gate is not None and self.listener.gate.let_go(self):
+                # else each client that gave up would keep its connection here until the fault ends
+                self.abort("the client has gone")
+                return False
             if not self._buf:
                 self._close = True
             if not self._body_done and not self._buf:
@@ -242,6 +257,8 @@ class Connection(asyncio.Protocol):
         listener = self.listener
         listener.connections.discard(self)
         listener.sweep.members.discard(self)
+        if listener.gate is not None:
+            listener.gate.gone(self)
         if self.admitted:
             self.admitted = False
             listener.leave(self.peer)
@@ -455,15 +472,56 @@ class Connection(asyncio.Protocol):
                 return
         if self._marked and listener.explain is not None:
             self.explain = listener.explain(self)
+        if listener.gate is not None and listener.gate.meets(self):
+            return
         if self.trusted and line.target.canonical == HEALTH_TARGET and listener.alive is not None:
             self.answer(*listener.alive())
             return
         try:
             listener.handle(self)
         except Exception:
-            log.exception("%s: unexpected error while handling %s", listener.name, line.raw[:200])
-            self._fail_body("internal error")
-            self.abort("internal error")
+            self._went_wrong()
+
+    def _went_wrong(self) -> None:
+        log.exception("%s: unexpected error while handling %s", self.listener.name, self.line.raw[:200])
+        self._fail_body("internal error")
+        self.abort("internal error")
+
+    # -- what faults do (fault_gate.py) ----------------------------------------------------------------------------
+
+    @property
+    def asks_alive(self) -> bool:
+        """Whether the request is one that this listener answers itself: a peer's health check."""
+        listener = self.listener
+        return self.trusted and self.line.target.canonical == HEALTH_TARGET and listener.alive is not None
+
+    def go_on(self) -> None:
+        """A request that was held back is handed over now."""
+        listener = self.listener
+        if self._state != BUSY or self.status:
+            return
+        if self.asks_alive and listener.alive is not None:
+            self.answer(*listener.alive())
+            return
+        try:
+            listener.handle(self)
+        except Exception:
+            self._went_wrong()
+
+    def fail(self, why: Refusal, status: int) -> None:
+        """Answer the request with an error; the connection may be used again."""
+        self.listener.refused(why, self.peer, status)
+        body = self._error_body(status, why.sentence)
+        self.answer(status, _ERROR_HEAD % (status, reason_phrase(status).encode(), len(body)), body)
+
+    def reset(self, reason: str) -> None:
+        """Break the connection by a reset, whatever was sent."""
+        if self._state != CLOSED and self.transport is not GONE:
+            self._reset_on_close()
+            self.abort(reason)
+
+    def _error_body(self, status: int, text: str) -> bytes:
+        return f"{self.listener.name}: {status} {reason_phrase(status)}: {text}\n".encode()
 
     def _begin_body(self, length: int, instant: float) -> None:
         limit = self.listener.limits.body_bytes
@@ -833,12 +891,9 @@ class Connection(asyncio.Protocol):
         if self._state == BUSY and self.status:
             self.abort(why.sentence)
             return
-        body = f"{listener.name}: {status} {reason_phrase(status)}: {text or why.sentence}\n".encode()
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-            b"Cache-Control: no-store\r\nConnection: close\r\n\r\n%b"
-            % (status, reason_phrase(status).encode(), len(body), body)
-        )
+        body = self._error_body(status, text or why.sentence)
+        head = _ERROR_HEAD % (status, reason_phrase(status).encode(), len(body))
+        self.transport.write(b"".join((head, b"Connection: close\r\n\r\n", body)))
         self.status = status
         source, self.source = self.source, None
         if source is not None:

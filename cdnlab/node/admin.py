@@ -228,7 +228,9 @@ class Admin:
         return _json(self._node.purges(request.query.get("id")))
 
     async def _faults(self, request: web.Request) -> web.Response:
-        asked = await _object(request, 'send such as {"delay": 0.3, "errors": 0.2, "for": 30}, or {"clear": true}')
+        asked = await _object(
+            request, 'send such as {"delay": 0.3, "errors": 0.2, "for": 30}, or {"clear": true}'
+        )
         try:
             return _json({**self._who(), **self._node.fault_desk.order(asked)})
         except BadFaults as bad:

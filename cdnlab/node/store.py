@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
@@ -32,9 +32,11 @@ from redis.exceptions import (
 
 from cdnlab.net.clock import now, wall
 from cdnlab.net.dial import Resolver
+from cdnlab.net.faults import Fault, Faults
 from cdnlab.net.tasks import spawn
 from cdnlab.node.log import Events
 from cdnlab.node.metrics import Family, Histogram, MetricSpec, Series, family
+from cdnlab.node.store_faults import FaultyClient
 
 WITHIN = 0.5
 """Seconds an operation may take, connecting included: half of a lease, so that a hung store costs one try."""
@@ -79,7 +81,7 @@ class Store:
         self.up = False
         self.since = wall()
         self.reason = "not asked yet"
-        self.client: Redis = _client(url)
+        self.client = _client(url)
         """For what has no method here (publish and subscribe); its errors are the library's."""
         self._events = events
         self._known = False
@@ -150,6 +152,10 @@ class Store:
         named = tuple(keys)
         return await self.call("EVAL", script, len(named), *named, *arguments, within=within)
 
+    def meet(self, faults: Faults | None, done: dict[Fault, int]) -> None:
+        """Let every command meet `faults` from now on; what was done is counted in `done`."""
+        self.client.faults, self.client.done = faults, done
+
     def status(self) -> dict[str, Any]:
         """The "store" of /status."""
         state = "up" if self.up else "away"
@@ -170,7 +176,7 @@ class Store:
         started = now()
         try:
             async with asyncio.timeout(within):
-                answer = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+                answer = await self.client.execute_command(*command)
         except TimeoutError as error:
             raise self._away("timeout", f"no answer within {within:g} s") from error
         except _AWAY_REPLIES as error:
@@ -229,7 +235,7 @@ def redacted(url: str) -> str:
     return f"{scheme}://{place.rpartition('@')[2]}{path}"
 
 
-def _client(url: str) -> Redis:
+def _client(url: str) -> FaultyClient:
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": None,  # each operation has its own
@@ -245,7 +251,7 @@ def _client(url: str) -> Redis:
             f'store URL "{redacted(url)}": {error}; write redis://host:port/0, rediss://…, '
             "unix:///path/to/socket or redis+sentinel://host:port,host:port/service"
         ) from None
-    return Redis.from_pool(pool)
+    return cast(FaultyClient, FaultyClient.from_pool(pool))
 
 
 class _Resolved(Connection):
@@ -285,7 +291,7 @@ def _resolve_once(pool: BlockingConnectionPool) -> None:
         pool.connection_kwargs["resolver"] = Resolver()
 
 
-def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:
+def _sentinel_client(url: str, options: dict[str, Any]) -> FaultyClient:
     _, place, path, _, _ = urlsplit(url)
     login, _, hosts = place.rpartition("@")
     user, _, password = login.partition(":")
@@ -301,7 +307,7 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> Redis:
         db=int(db or 0),
         **options,
     )
-    return sentinel.master_for(service)  # type: ignore[no-any-return]
+    return sentinel.master_for(service, redis_class=FaultyClient)  # type: ignore[no-any-return]
 
 
 def _host_port(text: str, default: int) -> tuple[str, int]:

@@ -213,7 +213,7 @@ async def test_purging_is_the_tier_s(client: Client) -> None:
 
 
 async def test_what_is_not_there(client: Client) -> None:
-    assert (await client.post("/faults"))[0] == 501
+    assert (await client.post("/policy"))[0] == 501
     status, text = await client.get("/nothing")
     assert status == 404
     assert "/status" in json.loads(text)["remedy"]
