@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cdnlab.forward.control import PoolControl
-from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.key import key_rules
 from cdnlab.forward.metrics import listener_families, pool_families
 from cdnlab.forward.probe import Prober

@@ -42,7 +42,7 @@ from edge.storage_memory import SHARDS, MemoryStorage
 from edge.vary import variant_key
 
 if TYPE_CHECKING:
-    from cdnlab.forward.exchange import Forwarder
+    from cdnlab.forward.forwarder import Forwarder
     from cdnlab.forward.key import HostRules
     from cdnlab.forward.trail import Trail
     from cdnlab.net.exchange import Exchange

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cdnlab.forward.client import forwarded_for
-from cdnlab.forward.exchange import OutRequest
 from cdnlab.forward.explain import MARK_FIELD, mark_anew
+from cdnlab.forward.messages import OutRequest
 from edge.outgoing import request_head
 
 if TYPE_CHECKING:

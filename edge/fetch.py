@@ -35,7 +35,8 @@ from edge.stream import Stream
 from edge.vary import variant_key
 
 if TYPE_CHECKING:
-    from cdnlab.forward.exchange import Failure, Forward
+    from cdnlab.forward.exchange import Forward
+    from cdnlab.forward.messages import Failure
     from cdnlab.forward.upload import Upload
     from cdnlab.pool.backend import Backend
     from cdnlab.pool.pool import Passed

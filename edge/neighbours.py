@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.owner import sharing
 from cdnlab.forward.upstreams import make_backends, make_connector, make_pool, make_prober
 from cdnlab.plan.topology import PoolSpec

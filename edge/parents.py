@@ -31,7 +31,7 @@ from edge.routing import Parent, Way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cdnlab.forward.exchange import Forwarder
+    from cdnlab.forward.forwarder import Forwarder
     from cdnlab.pool.backend import Backend
     from cdnlab.pool.pool import Passed
     from edge.object import StoredObject

@@ -27,7 +27,8 @@ from edge.results import POSITION, Result
 from edge.routing import POOLS
 
 if TYPE_CHECKING:
-    from cdnlab.forward.exchange import Failure, Forward
+    from cdnlab.forward.exchange import Forward
+    from cdnlab.forward.messages import Failure
     from cdnlab.forward.trail import Trail
     from cdnlab.node.log import Ring
     from cdnlab.node.metrics import Tallies

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from cdnlab.forward.exchange import Forwarder
+    from cdnlab.forward.forwarder import Forwarder
     from cdnlab.forward.upload import Upload
     from cdnlab.pool.backend import Backend
     from cdnlab.pool.pool import Passed

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cdnlab.forward.exchange import Forwarder
+from cdnlab.forward.control import PoolControl
+from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.metrics import listener_families, pool_families
 from cdnlab.forward.probe import Prober
 from cdnlab.forward.trail import Trail
@@ -84,6 +85,7 @@ class Balancer:
         self.probers = [make_prober(node, forwarder.pool) for forwarder in self.forwarders.values()]
         for prober in self.probers:
             prober.start()
+        node.pools = PoolControl(node, lambda: [each.pool for each in self.forwarders.values()]).asked
         for spec, vip in zip(topology.vips, self.vips, strict=True):
             listener = make_listener(node, proxy, sweep, holder=vip)
             self.listeners.append(listener)

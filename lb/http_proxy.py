@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, cast
 
 from cdnlab.forward.answers import own_answer
 from cdnlab.forward.client import client_address, forwarded_for, place_of
-from cdnlab.forward.exchange import Failure, Forward, Forwarder, OutRequest
+from cdnlab.forward.exchange import Forward
 from cdnlab.forward.explain import HOP_FIELD, Hop, hop_member, mark_anew
+from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.key import HostRules, key_prefix, key_rules
+from cdnlab.forward.messages import Failure, OutRequest
 from cdnlab.forward.owner import edge_key
 from cdnlab.forward.tunnel import Tunnel
 from cdnlab.net.clock import now, wall

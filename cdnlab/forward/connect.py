@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from cdnlab.net import link
 from cdnlab.net.client import Upstream
@@ -21,6 +21,9 @@ from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
 from cdnlab.wire.response import ResponseMemo
 
+#: What is said of a backend that took a connection and closed it before anything was asked.
+CLOSED_AT_ONCE = "it accepted the connection and closed it at once"
+
 
 class ConnectFailed(Exception):
     """A backend could not be reached. `reason` is why it is passed over, `detail` is for the operator."""
@@ -29,6 +32,19 @@ class ConnectFailed(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class Attempt(Protocol):
+    """A request that waits for a backend's answer."""
+
+    backend: Backend | None
+
+    def abandoned(self, backend: Backend, detail: str) -> bool:
+        """The backend has gone: try another, if that may be; whether it did."""
+
+
+def _open_now(lists: list[IdleList]) -> int:
+    return sum(each.open + each.opening for each in lists)
 
 
 class Connector:
@@ -79,11 +95,16 @@ class Connector:
         self._lists.append(found)
         return found
 
-    async def connect(self, backend: Backend, place: str) -> Upstream:
-        """A new connection to `backend` as felt from `place`. Raises ConnectFailed."""
+    async def connect(self, backend: Backend, place: str, most: int = 0) -> Upstream:
+        """A new connection to `backend` as felt from `place`. Raises ConnectFailed. `most`: how many it may have at a
+        time, 0 any; an idle one over another link is closed for it."""
+        home = self.idle(backend, place)
+        if most:
+            self._make_room(backend, most)
+        home.opening += 1
         try:
             async with asyncio.timeout(self.spec.connect_timeout):
-                upstream = await self._open(backend, place)
+                upstream = await self._open(backend, place, home)
         except TimeoutError:
             self.failed += 1
             raise ConnectFailed(
@@ -95,11 +116,12 @@ class Connector:
         except OSError as error:
             self.failed += 1
             raise ConnectFailed(Reason.CONNECT_FAILED, error.strerror or str(error)) from None
+        finally:
+            home.opening -= 1
         self.opened += 1
         return upstream
 
-    async def _open(self, backend: Backend, place: str) -> Upstream:
-        home = self.idle(backend, place)
+    async def _open(self, backend: Backend, place: str, home: IdleList) -> Upstream:
         upstream = Upstream(self.memo, self.sweep, home, self.spec.response_timeout)
         rtt = 0.0
         if self.round_trip is not None and backend.place and place:
@@ -117,6 +139,34 @@ class Connector:
         )
         return upstream
 
+    def lists(self, backend: Backend) -> list[IdleList]:
+        """Its idle connections over each link."""
+        lists = cast("dict[str, IdleList] | None", backend.idle)
+        return list(lists.values()) if lists else []
+
+    def room(self, backend: Backend, most: int) -> bool:
+        """Whether one more request could have a connection to `backend`: an idle one, or one of `most`."""
+        lists = self.lists(backend)
+        return any(each.connections for each in lists) or _open_now(lists) < most
+
+    def _make_room(self, backend: Backend, most: int) -> None:
+        lists = self.lists(backend)
+        idle = [each for each in lists if each.connections]
+        while idle and _open_now(lists) >= most:
+            idle[-1].connections[0].abort()
+            if not idle[-1].connections:
+                idle.pop()
+
+    def connections_to(self, backend: Backend) -> list[Upstream]:
+        """Those of `backend` that stand; it looks at every connection of this node, so it is for rare occasions."""
+        homes = self.lists(backend)
+        return [each for each in self.sweep.members if isinstance(each, Upstream) and each.home in homes]
+
+    def waiting_for(self, backend: Backend) -> list[Attempt]:
+        """Whoever has sent `backend` a request and has no head yet."""
+        asking = [each.asker for each in self.connections_to(backend)]
+        return [cast(Attempt, each) for each in asking if hasattr(each, "abandoned")]
+
     async def _connected_socket(self, backend: Backend) -> socket.socket:
         if backend.unix is not None:
             return await connect(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), backend.unix)
@@ -129,6 +179,7 @@ class Connector:
         return self._tls
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and end the upkeep of the pools that are reached through it."""
+        self.sweep.ticks.clear()
         for idle in self._lists:
             idle.close()

@@ -1,166 +1,51 @@
 """One exchange with an upstream: candidates in order, connect, send, retry where that is safe, relay.
 
-Used by the balancer and by the edge. Decides when a request may be sent a second time; it must not know what a
-response means to a cache, nor routes.
+Used by the balancer and by the edge. Decides what follows an attempt that has failed or is late; when a request may be
+sent a second time at all is cdnlab/pool/retry.py's. It must not know what a response means to a cache, nor routes.
 
-When may a request be sent again (RFC 9110 §9.2.2, RFC 9112 §9.3.1)?
-
-    the response's head has been forwarded       never
-    nothing of it was handed to the kernel       always
-    the method is not idempotent                 no: the backend may have acted
-    its body lies whole in the replay buffer     yes, if the retry budget allows
-    otherwise                                    no: the body cannot be had again
+    candidate with room --idle connection--> sent --head--> relayed to its end
+                |                \\--none--> connecting --> sent
+                |                                  any failure before the head --> next candidate, if it may be
+                no room anywhere --> queue (pending.py) --> sent to whoever has room first
 
 A connection that was idle and is found closed before a byte of the response came is no verdict on its backend: it is
 tried once more on a fresh connection to the same one.
+
+What leaves a backend that is not in use any more (down, ejected, drained) is not charged to the retry budget. The
+budget is there because retries multiply load: a pool that is slow as a whole is asked everything twice. A backend that
+is out of use does nothing with what it was sent, and each of its requests leaves it once, so the others get the share
+that the pool's algorithm would have given them had it looked a moment later, and not more. Charged, a frozen backend
+with more requests waiting than the budget holds would fail the rest for nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING
 
-from cdnlab.forward.connect import ConnectFailed, Connector
+from cdnlab.forward.beside import Beside
+from cdnlab.forward.connect import CLOSED_AT_ONCE, ConnectFailed
+from cdnlab.forward.messages import UPGRADE, Failure, ForwardSink, OutRequest
 from cdnlab.forward.upload import Upload
 from cdnlab.net.client import Broken, Upstream
 from cdnlab.net.clock import now
+from cdnlab.net.idle import IDLE
 from cdnlab.net.tasks import spawn
 from cdnlab.pool.backend import Backend
-from cdnlab.pool.budget import RetryBudget
-from cdnlab.pool.pool import Pool
 from cdnlab.pool.reasons import Reason
+from cdnlab.pool.retry import NotAgain, may_repeat
 
 if TYPE_CHECKING:
+    from cdnlab.forward.forwarder import Forwarder
     from cdnlab.net.exchange import Exchange
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
 
-#: The line by which a request asks for an upgrade. We write it ourselves, so its spelling is known.
-UPGRADE = b"\r\nConnection: Upgrade\r\n"
 #: Why a backend that was asked is passed over.
-ASKED = frozenset((Reason.CONNECT_FAILED, Reason.RESPONSE_FAILED, Reason.TIMED_OUT))
-
-
-class OutRequest:
-    """What is sent to a backend. `head` is complete: request line, fields, framing, blank line."""
-
-    __slots__ = ("body", "expect", "head", "idempotent", "method", "place")
-
-    def __init__(
-        self, method: bytes, head: bytes, place: str, idempotent: bool, body: int = 0, expect: bool = False
-    ) -> None:
-        self.method = method
-        self.head = head
-        self.place = place
-        self.idempotent = idempotent
-        self.body = body
-        """0 none, n bytes, -1 chunked."""
-        self.expect = expect
-        """The client waits for 100 (Continue), and the head says so."""
-
-
-class Failure:
-    """Why there is no (whole) response. `status` is what a gateway answers (RFC 9110 §15.6.3 to §15.6.5)."""
-
-    __slots__ = ("again", "backend", "detail", "reason", "status", "upload")
-
-    def __init__(
-        self,
-        status: int,
-        reason: Reason,
-        backend: str,
-        detail: str,
-        again: bool = False,
-        upload: Upload | None = None,
-    ) -> None:
-        self.status = status
-        self.reason = reason
-        self.backend = backend
-        """The last backend tried, "" if none was."""
-        self.detail = detail
-        """For the operator's log; may name addresses, so it is never sent to a client."""
-        self.again = again
-        """The request may be sent to another pool: nothing of it can have had an effect that a second one would
-        repeat, and its body can be had again."""
-        self.upload = upload
-        """That body. Whoever sends it on takes it out of here, while the sink is told of the failure."""
-
-
-class ForwardSink(Protocol):
-    """Takes the response."""
-
-    def forward_interim(self, raw: bytes) -> None:
-        """A whole 1xx head, to be passed on."""
-
-    def forward_head(
-        self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
-    ) -> None:
-        """The head. `length`: n, -1 chunked, -2 until close. `whole`: the complete body if it came with the head;
-        then nothing more is called."""
-
-    def forward_data(self, data: bytes) -> None:
-        """Bytes of the body."""
-
-    def forward_end(self, trailers: tuple[Field, ...]) -> None:
-        """The response is complete."""
-
-    def forward_failed(self, failure: Failure) -> None:
-        """No response, or, after `forward_head`, a response cut short."""
-
-    def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
-        """101: hand the connections to `tunnel.join`."""
-
-
-class Forwarder:
-    """What all exchanges of one pool on one node share."""
-
-    __slots__ = (
-        "budget",
-        "connector",
-        "max_retries",
-        "pool",
-        "released",
-        "replay_bytes",
-        "retries",
-        "retry_refused",
-    )
-
-    def __init__(self, pool: Pool, connector: Connector) -> None:
-        spec = connector.spec
-        self.pool = pool
-        self.released = pool.algorithm.released
-        self.connector = connector
-        self.budget = RetryBudget(share=spec.retry_budget)
-        self.max_retries = spec.retries
-        self.replay_bytes = spec.replay_bytes
-        self.retries: dict[Reason, int] = dict.fromkeys(Reason, 0)
-        self.retry_refused = 0
-
-    def start(
-        self,
-        request: OutRequest,
-        sink: ForwardSink,
-        exchange: Exchange | None = None,
-        explain: bool = False,
-        *,
-        key: bytes = b"",
-        only: Backend | None = None,
-        upload: Upload | None = None,
-    ) -> Forward:
-        """Begin. `exchange` is where the request's body comes from; `upload` what another pool's failure left of it.
-        `key`: what is asked for, where the pool is keyed. `only`: the one backend that may be asked. With an idle
-        connection at hand the head has been written when this returns; otherwise a task connects."""
-        source = exchange if request.body and upload is None else None
-        forward = Forward(self, request, sink, source, explain, now())
-        if upload is not None:
-            forward.adopt(upload)
-        if only is not None:
-            forward.aim_at(only, key)
-        elif key and self.pool.keyed:
-            forward.aim(key)
-        forward.begin()
-        return forward
+ASKED = frozenset((Reason.CONNECT_FAILED, Reason.RESPONSE_FAILED, Reason.TIMED_OUT, Reason.BAD_STATUS))
+_503 = frozenset((Reason.NO_BACKEND, Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT))
 
 
 class Forward:
@@ -168,9 +53,11 @@ class Forward:
 
     __slots__ = (
         "_again",
+        "_beside",
         "_candidates",
         "_detail",
         "_over",
+        "_pinned",
         "_task",
         "attempts",
         "backend",
@@ -211,6 +98,8 @@ class Forward:
         self._task: asyncio.Task[None] | None = None
         self._over = False
         self._again = False
+        self._pinned: Backend | None = None
+        self._beside: Beside | None = None
         self.upload: Upload | None = None
         if request.body and exchange is not None:
             self.upload = Upload(
@@ -221,26 +110,39 @@ class Forward:
                 when_failed=self.cancel,
             )
 
-    # -- attempts -------------------------------------------------------------------------------------------------
+    # -- before `begin` -------------------------------------------------------------------------------------------
 
     def aim(self, key: bytes) -> None:
-        """Choose by `key`: before `begin`, and only where the pool is keyed."""
+        """Choose by `key`: only where the pool is keyed."""
         self.key = key
         self._candidates = self.owner.pool.candidates(self.request.place, self.passed, key)
 
     def aim_at(self, backend: Backend, key: bytes) -> None:
-        """Ask this backend and no other, since `key` is its own: before `begin`."""
+        """Ask this backend and no other, since `key` is its own."""
         self.key = key
         self._candidates = iter((backend,))
 
+    def pin(self, backend: Backend) -> None:
+        """Ask this backend first, whether or not new clients are sent there; then the others in the pool's order. If it
+        has no room the request waits for it, since another one does not know its client."""
+        self._pinned = backend
+        others = self._candidates
+        self._candidates = chain((backend,), (other for other in others if other is not backend))
+
     def adopt(self, upload: Upload) -> None:
-        """Send the body that another pool was to have: before `begin`."""
+        """Send the body that another pool was to have."""
         self.upload = upload
         upload.hand_over(self.sink.forward_interim, self.cancel)
 
+    # -- attempts -------------------------------------------------------------------------------------------------
+
     def begin(self) -> None:
         """Send to the first candidate."""
-        self.owner.budget.request(self.started)
+        owner = self.owner
+        owner.budget.begun += 1
+        if owner.timed:
+            self._beside = Beside(self)
+            self._beside.begin()
         self._next(self.started)
 
     @property
@@ -249,14 +151,26 @@ class Forward:
         return (self.head_at or now()) - self.started
 
     def _next(self, instant: float) -> None:
-        backend = next(self._candidates, None)
-        if backend is None:
-            self._exhausted()
-            return
+        owner = self.owner
+        for backend in self._candidates:
+            if backend.live < backend.limit and (not owner.connections or owner.room(backend)):
+                self._try(backend, instant)
+                return
+            if backend is self._pinned:
+                self._wait(instant, backend)
+                return
+            if self.passed is None:
+                self.passed = []
+            self.passed.append((backend.name, Reason.NO_ROOM))
+        self._exhausted(instant)
+
+    def _try(self, backend: Backend, instant: float) -> None:
         self.attempts += 1
         self.backend = backend
         backend.live += 1
         request = self.request
+        if self._beside is not None:
+            self._beside.attempt(instant)
         upstream = self.owner.connector.idle(backend, request.place).take(instant, request.idempotent)
         if upstream is not None:
             self.upstream = upstream
@@ -269,84 +183,150 @@ class Forward:
     def _dial(self, backend: Backend) -> None:
         if self.upload is not None:
             self.upload.between()
+        self.owner.connecting.add(self)
         self._task = spawn(self._connect(backend), "forward.connect")
 
     async def _connect(self, backend: Backend) -> None:
+        connector, request = self.owner.connector, self.request
         try:
-            upstream = await self.owner.connector.connect(backend, self.request.place)
+            upstream = await connector.connect(backend, request.place, self.owner.connections)
+            if upstream.state != IDLE:
+                raise ConnectFailed(Reason.CONNECT_FAILED, CLOSED_AT_ONCE)
         except ConnectFailed as error:
-            self._task = None
-            self._drop_backend(failed=True)
+            self._dialled()
+            self._drop_backend(error.reason)
             self._retry_or_fail(error.reason, error.detail, sent=False)
             return
-        self._task = None
+        self._dialled()
         if self._over:
             upstream.abort()
             return
-        request = self.request
         self.upstream = upstream
         upstream.send(request.head, request.method, self, request.body, now())
         if self.upload is not None:
-            self.upload.begin(upstream, self.owner.connector.loop)
+            self.upload.begin(upstream, connector.loop)
+
+    def _dialled(self) -> asyncio.Task[None] | None:
+        """No connection is waited for any more; the task that did."""
+        task, self._task = self._task, None
+        self.owner.connecting.discard(self)
+        return task
+
+    def _wait(self, instant: float, only: Backend | None) -> None:
+        """No candidate has room: take a place in the queue."""
+        never = frozenset(name for name, why in self.passed or () if why in ASKED)
+        beside = self._beside
+        if beside is None:
+            beside = self._beside = Beside(self)
+        pending = self.owner.pending
+        beside.ticket = pending.join(self, instant, only.name if only is not None else None, never)
+        if beside.ticket is None:
+            detail = f"no backend has room, and {pending.most} requests wait already"
+            self._fail(Reason.QUEUE_FULL, only.name if only is not None else "", detail, again=True)
+        elif self.upload is not None:
+            self.upload.between()
+
+    def turn(self, backend: Backend, instant: float) -> None:
+        """The queue's call: there is room at `backend`."""
+        if self._beside is not None:
+            self._beside.ticket = None
+        self._try(backend, instant)
+
+    def waited_in_vain(self, seconds: float) -> None:
+        """The queue's call: it has waited for as long as it may."""
+        if self._beside is not None:
+            self._beside.ticket = None
+        self._fail(Reason.QUEUE_TIMEOUT, "", f"no backend had room within {seconds:g} s", again=True)
+
+    def another(self) -> Backend | None:
+        """The next candidate with room, taken from the list."""
+        room = self.owner.room
+        return next((backend for backend in self._candidates if room(backend)), None)
+
+    def put_back(self, backend: Backend) -> None:
+        """It was not asked after all."""
+        self._candidates = chain((backend,), self._candidates)
 
     # -- the end of an attempt ------------------------------------------------------------------------------------
 
-    def _drop_backend(self, *, failed: bool) -> None:
+    def _drop_backend(self, failed: Reason | None = None) -> None:
         backend = self.backend
         if backend is not None:
-            if failed:
-                backend.failures += 1
             backend.live -= 1
             backend.served += 1
-            self.owner.released(backend)
+            owner = self.owner
+            owner.pool.algorithm.released(backend)
+            if failed is not None:
+                owner.failed(backend, failed, now())
+            if owner.pending.line.count:
+                owner.pending.freed(backend)
         self.upstream = None
         if self.upload is not None:
             self.upload.upstream = None
 
-    def _retry_or_fail(self, reason: Reason, detail: str, *, sent: bool) -> None:
-        """The attempt failed before a head came. `sent`: something of the request was handed to the kernel."""
-        name = self.backend.name if self.backend else ""
+    def _stop_attempt(self, failed: Reason | None) -> bool:
+        """End the attempt under way; whether anything had been sent. Nothing if there is none."""
+        task = self._dialled() if self._task is not None else None
+        if task is not None:
+            task.cancel()
+        elif self.upstream is not None:
+            self.upstream.abort()
+        else:
+            return True
+        self._drop_backend(failed)
+        return task is None
+
+    def note(self, name: str, reason: Reason, detail: str) -> None:
+        """An attempt at the backend `name` has failed."""
         if self.passed is None:
             self.passed = []
         self.passed.append((name, reason))
         self._detail = detail
         """What the operator should know of the newest failure; unset, and so free of cost, until there is one."""
-        owner = self.owner
-        instant = now()
-        never = self._never_again(sent)
-        why_not = never or self._not_here(instant)
+
+    def _retry_or_fail(self, reason: Reason, detail: str, *, sent: bool) -> None:
+        """The attempt failed before a head came. `sent`: something of the request was handed to the kernel."""
+        backend = self.backend
+        name = backend.name if backend else ""
+        self.note(name, reason, detail)
+        if self._beside is not None and self._beside.hedge is not None:
+            return  # which goes on in its place
+        self._go_on(reason, name, detail, sent)
+
+    def _go_on(self, reason: Reason, name: str, detail: str, sent: bool) -> None:
+        owner, instant = self.owner, now()
+        why_not = self._never_again(sent) or self._not_here(instant)
         if why_not is None:
             owner.retries[reason] += 1
             self._next(instant)
             return
-        self._fail(reason, name, f"{detail}; {why_not}", again=never is None)
+        owner.not_again[why_not] += 1
+        self._fail(reason, name, f"{detail}; {why_not.sentence}", again=not why_not.for_good)
 
-    def _never_again(self, sent: bool) -> str | None:
+    def _never_again(self, sent: bool) -> NotAgain | None:
         """Why the request may not be sent a second time, to whomever."""
         if self._over:
-            return "nobody waits for it any more"
-        if sent and not self.request.idempotent:
-            return "not sent again: the method is not idempotent and the backend may have acted"
-        if self.upload is not None and not self.upload.repeatable:
-            return (
-                f"not sent again: the body is larger than the replay buffer ({self.owner.replay_bytes} bytes)"
-            )
-        return None
+            return NotAgain.NOBODY
+        repeatable = self.upload is None or self.upload.repeatable
+        return may_repeat(sent=sent, idempotent=self.request.idempotent, repeatable=repeatable)
 
-    def _not_here(self, instant: float) -> str | None:
+    def _not_here(self, instant: float) -> NotAgain | None:
         """Why this pool gets no further attempt."""
-        if self.attempts > self.owner.max_retries:
-            return f"given up after {self.attempts} attempts"
-        if not self.owner.budget.allow(instant):
-            self.owner.retry_refused += 1
-            return "not sent again: the retry budget is used up"
-        return None
+        owner, backend = self.owner, self.backend
+        if self.attempts > owner.max_retries:
+            return NotAgain.ATTEMPTS
+        if backend is not None and not backend.usable and not owner.pool.panic:
+            return None  # see the theory above
+        return None if owner.budget.allow(instant) else NotAgain.BUDGET
 
-    def _exhausted(self) -> None:
+    def _exhausted(self, instant: float) -> None:
         """No candidate is left."""
-        if self.attempts and self.passed:
+        passed = self.passed or ()
+        if any(why is Reason.NO_ROOM for _, why in passed):
+            self._wait(instant, None)
+        elif self.attempts and passed:
             # of those that were asked: an explained request has the others in the list, too
-            name, reason = next(each for each in reversed(self.passed) if each[1] in ASKED)
+            name, reason = next(each for each in reversed(passed) if each[1] in ASKED)
             self._fail(reason, name, f"{self._detail}; no other backend is left", again=True)
         else:
             self._fail(Reason.NO_BACKEND, "", "no backend of the pool is usable", again=True)
@@ -354,32 +334,101 @@ class Forward:
     def _fail(self, reason: Reason, name: str, detail: str, *, again: bool) -> None:
         if self._over:
             return
+        beside = self._beside
+        if beside is not None and beside.spare is not None:
+            self._send_spare(beside)
+            return
         upload, self.upload = self.upload, None
         self._over = True
-        status = 503 if reason is Reason.NO_BACKEND else 504 if reason is Reason.TIMED_OUT else 502
+        self._forget_beside()
+        status = 503 if reason in _503 else 504 if reason is Reason.TIMED_OUT else 502
         failure = Failure(status, reason, name, detail, again, upload)
         self.sink.forward_failed(failure)
         if failure.upload is not None:
             failure.upload.end()
 
-    def give_up(self, reason: Reason, detail: str) -> None:
-        """Take the attempt for failed, if no head has come: its backend is known to be down, and would be waited for
-        until the response's time is over."""
-        if self._over or self.headed or self.backend is None:
-            return
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-        elif self.upstream is not None:
-            self.upstream.abort()
-        self._drop_backend(failed=True)
-        self._retry_or_fail(reason, detail, sent=task is None)
+    def _forget_beside(self) -> None:
+        beside, self._beside = self._beside, None
+        if beside is not None:
+            beside.end()
 
     def _end(self) -> None:
         self._over = True
+        if self._beside is not None:
+            self._forget_beside()
         upload, self.upload = self.upload, None
         if upload is not None:
             upload.end()
+
+    # -- attempts that are given up ---------------------------------------------------------------------------------
+
+    def give_up(self, reason: Reason, detail: str) -> None:
+        """Take the attempt for failed, if no head has come: its backend is known to be down, and would be waited for
+        until the response's time is over."""
+        if self._over or self.headed or (self._task is None and self.upstream is None):
+            return
+        sent = self._stop_attempt(reason)
+        self._retry_or_fail(reason, detail, sent=sent)
+
+    def abandoned(self, backend: Backend, detail: str) -> bool:
+        """The backend is out of use: go to the next candidate, if there is one and the request may be sent again."""
+        return self._leave(Reason.TIMED_OUT, detail, None)
+
+    def attempt_late(self, seconds: float) -> None:
+        """The attempt has no head after `seconds`: the next candidate, if there is one and the budget allows."""
+        backend, instant = self.backend, now()
+        if self._over or self.headed or backend is None or (self._task is None and self.upstream is None):
+            return
+        if not self._leave(Reason.TIMED_OUT, f"no response within {seconds:g} s", instant):
+            self.owner.failed(backend, Reason.TIMED_OUT, instant)
+
+    def _leave(self, reason: Reason, detail: str, charged: float | None) -> bool:
+        """Give the attempt up for another one; False, and it goes on, if there can be none. `charged`: now, if it
+        counts against the budget."""
+        if self._over or self.headed or (self._task is None and self.upstream is None):
+            return False
+        owner, backend = self.owner, self.backend
+        if self._never_again(self._task is None) is not None:
+            return False
+        following = self.another()
+        if following is None:
+            return False
+        self.put_back(following)
+        why_not = self._not_here(charged) if charged is not None else None
+        if why_not is not None:
+            owner.not_again[why_not] += 1
+            return False
+        self._stop_attempt(reason)
+        self.note(backend.name if backend is not None else "", reason, detail)
+        owner.retries[reason] += 1
+        self._next(now())
+        return True
+
+    def out_of_time(self, seconds: float) -> None:
+        """There is no head after `seconds`, however many attempts were made."""
+        if self._over or self.headed:
+            return
+        backend = self.backend
+        self._stop_attempt(Reason.TIMED_OUT)
+        name = backend.name if backend is not None else ""
+        self._fail(Reason.TIMED_OUT, name, f"no response within {seconds:g} s in all", again=False)
+
+    # -- a second attempt -------------------------------------------------------------------------------------------
+
+    def hedge_failed(self, name: str, reason: Reason, detail: str) -> None:
+        """The second attempt has failed: the first goes on, or, if that has failed before, whoever is next."""
+        self.note(name, reason, detail)
+        if self._beside is not None:
+            self._beside.hedge = None
+        if self._task is None and self.upstream is None and not self._over:
+            self._go_on(reason, name, detail, sent=True)
+
+    def overtaken(self, backend: Backend, upstream: Upstream) -> None:
+        """The second attempt has a head first: it is ours from here on."""
+        if self._beside is not None:
+            self._beside.hedge = None
+        self._stop_attempt(None)
+        self.backend, self.upstream = backend, upstream
 
     # -- the upstream's calls -------------------------------------------------------------------------------------
 
@@ -394,13 +443,69 @@ class Forward:
         self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
     ) -> None:
         """The final head: from here on nothing is retried."""
+        owner, backend = self.owner, self.backend
+        if block.status >= owner.wary:
+            if self._asked_elsewhere(block, volatile, length, whole):
+                return
+        elif backend.streak:  # type: ignore[union-attr]
+            backend.streak = 0  # type: ignore[union-attr]
         self.headed = True
-        self.head_at = self.upstream.heard  # type: ignore[union-attr]
+        self.head_at = heard = self.upstream.heard  # type: ignore[union-attr]
+        algorithm = owner.pool.algorithm
+        if algorithm.timed:
+            began = self._beside.tried_at if self._beside is not None else self.started
+            algorithm.observed(backend, heard - began, heard)  # type: ignore[arg-type]
+        if self._beside is not None:
+            self._forget_beside()
         if whole is not None:
             self._end()
-            self._drop_backend(failed=False)
+            self._drop_backend()
         elif self.upload is not None:
             self.upload.settle()
+        self.sink.forward_head(block, volatile, length, whole)
+
+    def _asked_elsewhere(
+        self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
+    ) -> bool:
+        """A status that may be a failure: tell the ejector, and ask the next candidate if the pool retries it."""
+        owner, backend, status = self.owner, self.backend, block.status
+        assert backend is not None
+        owner.answered(backend, status, self.upstream.heard)  # type: ignore[union-attr]
+        if not any(low <= status <= high for low, high in owner.retry.statuses):
+            return False
+        if self._beside is not None and self._beside.hedge is not None:
+            return False
+        if self._never_again(sent=True) is not None:
+            return False
+        following = self.another()
+        if following is None:
+            return False
+        self.put_back(following)
+        instant = now()
+        why_not = self._not_here(instant)
+        if why_not is not None:
+            owner.not_again[why_not] += 1
+            return False
+        if self._beside is None:
+            self._beside = Beside(self)
+        if whole is None:
+            self.upstream.abort()  # type: ignore[union-attr]
+        else:
+            self._beside.spare = (backend, block, volatile, length, whole)
+        self._drop_backend()
+        self.note(backend.name, Reason.BAD_STATUS, f"it answered {status}")
+        owner.retries[Reason.BAD_STATUS] += 1
+        self._next(instant)
+        return True
+
+    def _send_spare(self, beside: Beside) -> None:
+        """Nobody did better than the answer that was to be asked for elsewhere."""
+        assert beside.spare is not None
+        self.backend, block, volatile, length, whole = beside.spare
+        beside.spare = None
+        self.headed = True
+        self.head_at = now()
+        self._end()
         self.sink.forward_head(block, volatile, length, whole)
 
     def response_data(self, data: bytes) -> None:
@@ -410,7 +515,7 @@ class Forward:
     def response_end(self, trailers: tuple[Field, ...]) -> None:
         """The response is complete."""
         self._end()
-        self._drop_backend(failed=False)
+        self._drop_backend()
         self.sink.forward_end(trailers)
 
     def response_failed(self, why: Broken, detail: str) -> None:
@@ -424,10 +529,11 @@ class Forward:
             and not upstream.answered
             and why in (Broken.CLOSED, Broken.RESET)
         )
-        self._drop_backend(failed=not stale)
+        self._drop_backend(None if stale else reason)
         if self._over:
             return
         if self.headed:
+            self.owner.cut[why] += 1
             self._end()
             self.sink.forward_failed(Failure(502, reason, backend.name if backend else "", text))
             return
@@ -445,16 +551,15 @@ class Forward:
         """101: a tunnel, if the request asked for one. If not, whatever follows would reach the client as if it were
         the answer to its next request."""
         if UPGRADE not in self.request.head:
-            upstream = self.upstream
-            if upstream is not None:
-                upstream.abort()
-            self._drop_backend(failed=True)
+            self._stop_attempt(Reason.RESPONSE_FAILED)
             self._retry_or_fail(
                 Reason.RESPONSE_FAILED, "101 to a request that asked for no upgrade", sent=True
             )
             return
         self.headed = True
         self.head_at = now()
+        if self._beside is not None:
+            self._forget_beside()
         self.sink.forward_upgraded(block, volatile, self)
 
     def tunnel_data(self, data: bytes) -> None:
@@ -477,7 +582,7 @@ class Forward:
         """A tunnel that took this exchange over has ended."""
         if not self._over:
             self._end()
-            self._drop_backend(failed=False)
+            self._drop_backend()
 
     # -- the client's calls ---------------------------------------------------------------------------------------
 
@@ -500,12 +605,4 @@ class Forward:
         if self._over:
             return
         self._end()
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-            self._drop_backend(failed=False)
-            return
-        upstream = self.upstream
-        if upstream is not None:
-            upstream.abort()
-            self._drop_backend(failed=False)
+        self._stop_attempt(None)

@@ -87,6 +87,12 @@ class Upload:
         if self.started and not self.done:
             self.exchange.pause_body()
 
+    def replay(self, upstream: Upstream) -> None:
+        """Send the whole body, which has been kept, on one more connection; the first keeps its own."""
+        for piece in self._kept or ():
+            upstream.write(piece)
+        upstream.end(self.trailers)
+
     def hand_over(self, interim: Callable[[bytes], None], when_failed: Callable[[str], None]) -> None:
         """Another exchange with an upstream has the body from here on: another pool is asked."""
         self._interim = interim

@@ -12,8 +12,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from cdnlab.forward.connect import Connector
-from cdnlab.forward.exchange import Forwarder
 from cdnlab.forward.explain import MARK_FIELD, check
+from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.probe import Prober
 from cdnlab.net.clock import now, wall
 from cdnlab.net.listener import Holder, Listener
@@ -39,6 +39,7 @@ def make_pool(topology: Topology, name: str, secret: bytes = b"") -> Pool:
         inner=spec.inner,
         secret=secret,
         balance_factor=spec.balance_factor,
+        by_source=spec.hash_on == "source",
     )
     return Pool(name, make_backends(topology, topology.backends(name)), spec.algorithm, settings)
 
@@ -112,7 +113,13 @@ def make_forwarders(
     topology: Topology, names: set[str], connector: Connector, secret: bytes = b""
 ) -> dict[str, Forwarder]:
     """A forwarder for each pool named; `secret` is that of the hash nodes agree on."""
-    return {name: Forwarder(make_pool(topology, name, secret), connector) for name in sorted(names)}
+    return {name: _forwarder(topology, name, connector, secret) for name in sorted(names)}
+
+
+def _forwarder(topology: Topology, name: str, connector: Connector, secret: bytes) -> Forwarder:
+    spec = topology.pool(name)
+    pool = make_pool(topology, name, secret)
+    return Forwarder(pool, connector, spec.retry, spec.breaker, ask=spec.health.kind != "none")
 
 
 def own_address(node: Node) -> str | None:

@@ -168,6 +168,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self.transport = cast(asyncio.Transport, transport)
+        self.home.open += 1
         self._sweep.members.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -198,7 +199,9 @@ class Upstream(asyncio.Protocol):
         """The connection is gone."""
         state, self.state = self.state, CLOSED
         self._sweep.members.discard(self)
-        self.home.discard(self)
+        if state != CLOSED:
+            self.home.open -= 1
+            self.home.discard(self)
         sink, self._sink = self._sink, None
         self.transport = GONE
         if sink is None:
@@ -264,6 +267,21 @@ class Upstream(asyncio.Protocol):
             self._request_done = True
             self.due = now() + self._timeout
 
+    def hand_to(self, sink: ResponseSink) -> None:
+        """What is answered from now on is for `sink`."""
+        self._sink = sink
+
+    @property
+    def asker(self) -> ResponseSink | None:
+        """Who waits for a response's head; None if nobody does."""
+        return self._sink if self.state == WAITING else None
+
+    @property
+    def last_sign(self) -> float:
+        """When something last went one way or the other: the request was complete, or bytes of the response came.
+        -inf while a request is still being sent."""
+        return self.due - self._timeout
+
     def attach_tunnel(self, sink: ResponseSink) -> None:
         """From now on a tunnel's bytes go to `sink`."""
         self._sink = sink
@@ -291,6 +309,7 @@ class Upstream(asyncio.Protocol):
         self._sink = None
         if self.state == TUNNEL:
             self.state = CLOSED
+            self.home.open -= 1
             self.due = now() + self._timeout
             self.transport.close()
 
@@ -431,6 +450,8 @@ class Upstream(asyncio.Protocol):
             sink.response_failed(why, detail)
 
     def _discard(self) -> None:
+        if self.state != CLOSED and self.transport is not GONE:
+            self.home.open -= 1
         self.state = CLOSED
         self.home.discard(self)
         self._sweep.members.discard(self)

@@ -9,6 +9,7 @@ period, which is what timeouts of seconds can afford.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from cdnlab.net.clock import now
@@ -31,18 +32,22 @@ class Timed(Protocol):
 class Sweep:
     """Calls `expire` on each member whose `due` has passed, within one PERIOD."""
 
-    __slots__ = ("_handle", "_loop", "_pending", "members")
+    __slots__ = ("_handle", "_loop", "_pending", "members", "ticks")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.members: set[Timed] = set()
+        self.ticks: list[Callable[[float], None]] = []
+        """Called once a PERIOD with the instant: upkeep that needs no timer of its own."""
         self._pending: list[Timed] = []
         self._handle: asyncio.TimerHandle | None = loop.call_later(PERIOD, self._run)
 
     def _run(self) -> None:
-        if not self._pending:
-            self._pending = list(self.members)
         instant = now()
+        if not self._pending:
+            for tick in tuple(self.ticks):
+                tick(instant)
+            self._pending = list(self.members)
         batch = self._pending[-BATCH:]
         del self._pending[-BATCH:]
         for member in batch:

@@ -40,4 +40,7 @@ class Reason(StrEnum):
     CHANCE = "chance", "another one was drawn"
     COSTLIER = "costlier", "it was not drawn, or of the two that were it was the slower or busier one"
     STANDBY = "standby", "it stands by for those with a lower priority number"
+    NO_ROOM = "no_room", "it has as many requests or connections as it may have (circuit breaker)"
+    QUEUE_FULL = "queue_full", "no backend has room, and as many requests wait as may"
+    QUEUE_TIMEOUT = "queue_timeout", "no backend had room in the time that a request may wait"
     NO_BACKEND = "no_backend", "the pool has no usable backend left"

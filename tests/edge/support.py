@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdnlab.forward.exchange import Failure
+from cdnlab.forward.messages import Failure
 from cdnlab.forward.trail import Trail
 from cdnlab.node.log import Ring
 from cdnlab.pool.reasons import Reason

@@ -12,6 +12,7 @@ import pytest
 from cdnlab.forward.explain import mark, parse_hops
 from cdnlab.net.clock import wall
 from cdnlab.net.tasks import running
+from cdnlab.pool.retry import NotAgain
 from tests.support.balancers import Running, balancer, topology
 from tests.support.peers import OK, Message, Origin, Script, Wire, answer_ok, free_port, until
 
@@ -220,7 +221,7 @@ async def test_retries_are_bounded_by_their_budget() -> None:
             statuses = [(await client.get()).status for _ in range(6)]
             forwarder = lb.app.forwarders["servers"]
             assert sum(forwarder.retries.values()) == 1
-            assert forwarder.retry_refused == statuses.count(502) > 0
+            assert forwarder.not_again[NotAgain.BUDGET] == statuses.count(502) > 0
 
 
 async def test_a_backend_that_does_not_answer_is_a_gateway_timeout() -> None:

@@ -1,0 +1,228 @@
+"""What all exchanges of one pool on one node share: budget, limits, the queue, the counts; and who is given up.
+
+Decides nothing about a single request (exchange.py) and nothing about a backend's health (cdnlab/pool): it is where
+both look. Whatever changes here takes effect with the next request.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cdnlab.forward.connect import Attempt, Connector
+from cdnlab.forward.exchange import Forward
+from cdnlab.forward.messages import ForwardSink, OutRequest
+from cdnlab.forward.pending import Queue
+from cdnlab.forward.silence import Silence
+from cdnlab.net.client import Broken
+from cdnlab.net.clock import now
+from cdnlab.plan.pools import BreakerSpec, RetrySpec
+from cdnlab.pool.backend import UNBOUNDED, Backend
+from cdnlab.pool.budget import RetryBudget
+from cdnlab.pool.pool import Pool
+from cdnlab.pool.reasons import Reason
+from cdnlab.pool.retry import NotAgain
+
+if TYPE_CHECKING:
+    from cdnlab.forward.upload import Upload
+    from cdnlab.net.exchange import Exchange
+    from cdnlab.pool.ejection import Ejector
+
+log = logging.getLogger("cdnlab.forward")
+
+#: Statuses from which on a response is looked at: they may be a backend's failure.
+SERVER_ERRORS = 500
+
+
+class Forwarder:
+    """One pool's way out of this node."""
+
+    __slots__ = (
+        "abandoned",
+        "asked_in_vain",
+        "budget",
+        "connecting",
+        "connections",
+        "connector",
+        "cut",
+        "ejector",
+        "hedges",
+        "hedges_won",
+        "limit",
+        "max_retries",
+        "not_again",
+        "pending",
+        "pool",
+        "replay_bytes",
+        "retries",
+        "retry",
+        "silence",
+        "timed",
+        "wary",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        connector: Connector,
+        retry: RetrySpec | None = None,
+        breaker: BreakerSpec | None = None,
+        *,
+        ask: bool = True,
+    ) -> None:
+        """`ask`: whether a backend that has fallen silent may be asked whether it is there (silence.py)."""
+        spec = connector.spec
+        self.pool = pool
+        self.connector = connector
+        self.budget = RetryBudget(share=spec.retry_budget)
+        self.max_retries = spec.retries
+        self.replay_bytes = spec.replay_bytes
+        self.connecting: set[Forward] = set()
+        """Those whose attempt waits for a connection."""
+        self.ejector: Ejector | None = None
+        """Who is told of failures, where failures may eject."""
+        self.retries: dict[Reason, int] = dict.fromkeys(Reason, 0)
+        """Attempts after the first, by why the one before had failed."""
+        self.not_again: dict[NotAgain, int] = dict.fromkeys(NotAgain, 0)
+        """Failed requests that were not sent again, by why."""
+        self.cut: dict[Broken, int] = dict.fromkeys(Broken, 0)
+        """Responses that broke off after their head had been forwarded, by how."""
+        self.hedges: int = 0
+        self.hedges_won: int = 0
+        self.abandoned: int = 0
+        """Attempts that were given up because their backend had gone."""
+        self.asked_in_vain: int = 0
+        """How often a silent backend did not answer when it was asked whether it is there."""
+        self.silence: Silence | None = Silence(self) if ask else None
+        breaker = breaker or BreakerSpec()
+        self.pending = Queue(self, breaker.pending, breaker.wait)
+        self.configure(retry or RetrySpec(), breaker)
+        connector.sweep.ticks.append(self.tick)
+
+    def configure(self, retry: RetrySpec, breaker: BreakerSpec) -> None:
+        """Go by these settings from the next request on; those that wait stay."""
+        self.retry = retry
+        self.timed = any(each is not None for each in (retry.try_timeout, retry.timeout, retry.hedge_after))
+        """Whether a request needs timers of its own."""
+        self.wary = min((SERVER_ERRORS, *(low for low, _ in retry.statuses)))
+        """The lowest status that is looked at."""
+        self.connections = breaker.connections
+        self.limit = breaker.requests or UNBOUNDED
+        self.pending.most, self.pending.wait = breaker.pending, breaker.wait
+        self._bound()
+
+    def start(
+        self,
+        request: OutRequest,
+        sink: ForwardSink,
+        exchange: Exchange | None = None,
+        explain: bool = False,
+        *,
+        key: bytes = b"",
+        only: Backend | None = None,
+        upload: Upload | None = None,
+        pin: Backend | None = None,
+    ) -> Forward:
+        """Begin. `exchange` is where the request's body comes from; `upload` what another pool's failure left of it.
+        `key`: what is asked for, where the pool is keyed. `only`: the one backend that may be asked; `pin`: the one
+        that is asked first. With an idle connection at hand the head has been written when this returns; otherwise a
+        task connects."""
+        source = exchange if request.body and upload is None else None
+        forward = Forward(self, request, sink, source, explain, now())
+        if upload is not None:
+            forward.adopt(upload)
+        if only is not None:
+            forward.aim_at(only, key)
+        elif key and self.pool.keyed:
+            forward.aim(key)
+        if pin is not None:
+            forward.pin(pin)
+        forward.begin()
+        return forward
+
+    # -- failures -------------------------------------------------------------------------------------------------
+
+    def failed(self, backend: Backend, reason: Reason, instant: float) -> None:
+        """An attempt on `backend` has failed."""
+        backend.failures += 1
+        if self.ejector is not None and self.ejector.failed(backend, reason, instant) is not None:
+            # not from within this call: the attempt that failed last is still being put away
+            self.connector.loop.call_soon(self.abandon, backend)
+
+    def answered(self, backend: Backend, status: int, instant: float) -> None:
+        """`backend` answered with a status that is looked at; some are failures of the backend, though not ours."""
+        if self.ejector is not None and self.ejector.counts(status):
+            self.ejector.failed(backend, Reason.BAD_STATUS, instant)
+        elif backend.streak:
+            backend.streak = 0
+
+    def frozen(self, backend: Backend, seconds: float) -> None:
+        """`backend` has said nothing, not even when asked whether it is there: that weighs as much as any number of
+        requests that failed, for they all wait for the same."""
+        self.asked_in_vain += 1
+        detail = f"nothing has come from it for {seconds:g} s, not even when it was asked whether it is there"
+        if self.ejector is not None:
+            for _ in range(self.ejector.spec.consecutive):
+                if backend.usable:
+                    self.ejector.failed(backend, Reason.TIMED_OUT, now())
+        self.abandon(backend, detail)
+
+    def abandon(self, backend: Backend, detail: str = "the backend was taken out of use") -> int:
+        """Whoever waits for `backend` and has no head yet goes to the next candidate, if it may; how many did.
+
+        A killed backend says so by itself: its kernel resets what is open. A frozen one says nothing at all, and its
+        kernel even goes on taking connections. Whoever may not be sent again, or has nowhere to go, stays: a backend
+        that thaws will still answer.
+
+        Nobody keeps a set of attempts per backend, which every request would pay for: the connections know.
+        """
+        waiting: list[Attempt] = [*self.connector.waiting_for(backend), *self.connecting]
+        moved = sum(each.abandoned(backend, detail) for each in waiting if each.backend is backend)
+        self.abandoned += moved
+        if moved:
+            log.warning(
+                "pool %s: %d requests were moved off %s: %s", self.pool.name, moved, backend.name, detail
+            )
+        return moved
+
+    # -- room -----------------------------------------------------------------------------------------------------
+
+    def room(self, backend: Backend) -> bool:
+        """Whether one more request may go to `backend` now: it is below both limits."""
+        if backend.live >= backend.limit:
+            return False
+        return not self.connections or self.connector.room(backend, self.connections)
+
+    def _bound(self) -> None:
+        for backend in self.pool.backends:
+            backend.limit = self.limit
+
+    # -- upkeep ---------------------------------------------------------------------------------------------------
+
+    def tick(self, instant: float) -> None:
+        """A few times a second."""
+        self.budget.roll(instant)
+        self._bound()  # backends come and go
+        if len(self.pending):
+            self.pending.look(instant)
+        if self.silence is not None:
+            self.silence.look(instant)
+
+    def stop(self) -> None:
+        """No more upkeep; what runs ends as it would."""
+        if self.tick in self.connector.sweep.ticks:
+            self.connector.sweep.ticks.remove(self.tick)
+
+    def status(self) -> dict[str, object]:
+        """For /status."""
+        return {
+            "pool": self.pool.name,
+            "retries": sum(self.retries.values()),
+            "refused": {str(why): count for why, count in self.not_again.items() if count},
+            "moved": self.abandoned,
+            "hedges": self.hedges,
+            "hedges_won": self.hedges_won,
+            "cut": {str(how): count for how, count in self.cut.items() if count},
+            "pending": len(self.pending),
+            "turned_away": self.pending.turned_away,
+        }
