@@ -76,6 +76,8 @@ class Why(StrEnum):
     # PROXY protocol
     PROXY_HEADER = "proxy_header", 400, "The connection does not begin with a well-formed PROXY header."
     PROXY_CHECKSUM = "proxy_checksum", 400, "The PROXY header's checksum does not match."
+    # TLS, passed through
+    CLIENT_HELLO = "client_hello", 400, "The connection does not begin with a well-formed TLS ClientHello."
 
 
 class Malformed(Exception):

@@ -49,6 +49,12 @@ class Generations(Generic[T]):
         self.young[key] = value
         self.used += cost
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.young.clear()
+        self.old.clear()
+        self.used = 0
+
 
 class LowerNames(dict[bytes, bytes]):
     """Spelling -> lower-case name: the usual spellings of `names` are kept, any other is lowered each time

@@ -245,6 +245,14 @@ class RequestMemo:
         """For who reads `young` first, and asks `line` for what is not there: a call is spared for each request."""
         self._blocks: Generations[RequestBlock] = Generations(budget - budget // 2)
 
+    def forget(self, *, header_bytes: int, header_count: int, target_bytes: int) -> None:
+        """Forget all that was remembered, and what tiers derived from it; these are the limits from now on."""
+        self._header_bytes = header_bytes
+        self._header_count = header_count
+        self._target_bytes = target_bytes
+        self.lines.forget()
+        self._blocks.forget()
+
     def line(self, raw: bytes) -> RequestLine:
         """The request line `raw`, without its CRLF. Raises Malformed: 400, 414, 501, 505."""
         try:
