@@ -175,6 +175,19 @@ class Listener:
         if self.on_refusal is not None and status:
             self.on_refusal(peer, status, text or why.sentence)
 
+    def take_up(self, limits: Limits) -> None:
+        """Other limits hold from the next request on, and nothing is remembered of what requests meant before."""
+        self.limits = limits
+        self.idle_timeout = limits.idle_timeout
+        self.most_requests = limits.requests_per_connection
+        self.memo.forget(
+            header_bytes=limits.header_bytes,
+            header_count=limits.header_count,
+            target_bytes=limits.target_bytes,
+        )
+        for connection in self.connections:
+            connection.forget()
+
     def drain(self) -> None:
         """Close idle connections, and each busy one after the response it is at."""
         self.draining = True

@@ -230,6 +230,11 @@ class Connection(asyncio.Protocol):
                 return
         self._feed(data, instant)
 
+    def forget(self) -> None:
+        """What this connection's last head meant, and what the tier made of it, holds no longer."""
+        self._last_raw = b""
+        self.tag = None
+
     def eof_received(self) -> bool:
         """The client will send no more; it may still read."""
         state = self._state
