@@ -34,14 +34,14 @@ from lb.vip import Vip
 log = logging.getLogger("cdnlab.lb.failover")
 
 WATCH = """
-local epoch = redis.call('GET', KEYS[3])
-if not epoch then
-  epoch = ARGV[1]
-  redis.call('SET', KEYS[3], epoch)
-end
+local epoch = redis.call('GET', KEYS[3]) or ARGV[1]
+redis.call('SET', KEYS[3], epoch)
 return {redis.call('GET', KEYS[1]) or '', tonumber(redis.call('GET', KEYS[2]) or '-1'), epoch}
 """
-"""Look. ARGV: a name for the memory if it has none. Answer: owner or '', token or -1, epoch."""
+"""Look. ARGV: a name for the memory if it has none. Answer: owner or '', token or -1, epoch.
+
+It writes in any case. A store that only reads can renew no lease, so a holder goes on by a deadline of its own; to who
+waits it must be away as well, or else the one who watched it all along claims with the first write that it takes."""
 
 CLAIM = """
 local owner = redis.call('GET', KEYS[1])

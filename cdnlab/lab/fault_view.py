@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from cdnlab.lab import tables
@@ -38,35 +39,38 @@ def words(setting: Json | None) -> str:
     return f"{setting.get('words')}{left}"
 
 
-def faults(nodes: Iterable[Json]) -> list[Text]:
-    """The lines of `cdnlab status`: which nodes have faults, and who meets which of the store."""
-    lines = []
-    for kind, of in (("faults", ""), ("store_faults", "store, at ")):
-        found: dict[str, list[str]] = {}
-        for node in _running(nodes):
-            if said := words(node.get(kind)):
-                found.setdefault(said, []).append(tables.name(node))
-        lines += [
-            Text.assemble(("Faults ", "bold"), (f"{of}{', '.join(names)}: {said}", "yellow"))
-            for said, names in found.items()
-        ]
-    return lines
-
-
-def degraded(nodes: Iterable[Json]) -> list[Text]:
-    """The lines of `cdnlab status`: what works less well without the store, where, and what that means."""
+def faults(nodes: Sequence[Json]) -> list[RenderableType]:
+    """What `cdnlab status` says of faults: which nodes have some, and who meets which of the store; [] for none."""
     found: dict[tuple[str, str], list[str]] = {}
-    for node in _running(nodes):
-        for row in node.get("degraded") or []:
-            key = str(row.get("feature")), str(row.get("sentence"))
-            found.setdefault(key, []).append(tables.name(node))
-    return [
-        Text.assemble(
-            ("Less   ", "bold"), (feature, "yellow"), f": {sentence} ", (f"({', '.join(names)})", "dim")
-        )
-        for (feature, sentence), names in found.items()
+    running = [node for node in nodes if node.get("running") is not False and not node.get("paused")]
+    for node in running:
+        if said := words(node.get("faults")):
+            found[tables.name(node), said] = []
+        if said := words(node.get("store_faults")):
+            found.setdefault(("store", said), []).append(tables.name(node))
+    rows = [
+        (name, said if len(where) in (0, len(running)) else f"{said} (at {', '.join(where)})")
+        for (name, said), where in found.items()
     ]
+    return _listed("Faults that were set", rows)
 
 
-def _running(nodes: Iterable[Json]) -> Iterable[Json]:
-    return (node for node in nodes if node.get("running") is not False and not node.get("paused"))
+def degraded(nodes: Sequence[Json]) -> list[RenderableType]:
+    """What `cdnlab status` says of a store that is away: what works less well, and what that means; [] for nothing."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        if node.get("running") is not False and not node.get("paused"):
+            for row in node.get("degraded") or []:
+                found.setdefault(str(row.get("feature")), str(row.get("sentence")))
+    return _listed("Less well while the store is away", list(found.items()))
+
+
+def _listed(title: str, rows: Sequence[tuple[str, str]]) -> list[RenderableType]:
+    if not rows:
+        return []
+    table = tables.plain_table("what", "how")
+    table.show_header = False
+    table.columns[-1].no_wrap = False
+    for name, words in rows:
+        table.add_row(Text(f"  {name}", style="yellow"), Text(words))
+    return ["", Text(title, style="bold"), table]

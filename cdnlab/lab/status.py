@@ -94,12 +94,12 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     parts: list[RenderableType] = [_header(lab, nodes), "", _table(nodes, wall, width), ""]
     parts += _vips(lab, nodes)
     parts += [_store(lab, nodes), *_purges(nodes)]
-    parts += [*fault_view.degraded(nodes), *fault_view.faults(nodes)]
     if lab.get("prometheus"):
         parts.append(_prometheus(lab["prometheus"]))
     over = passed_over(nodes)
     if over:
         parts += ["", Text("Backends passed over", style="bold"), *_passed(over, wall)]
+    parts += [*fault_view.degraded(nodes), *fault_view.faults(nodes)]
     return Group(*parts)
 
 

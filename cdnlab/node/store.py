@@ -4,6 +4,8 @@ A call ends within its time, with an answer or with StoreAway, and nothing else 
 first call that fails for want of an answer the store is *away*: further calls fail at once, and one task
 asks again (0.1 s after, then twice as long each time, up to a second) until it is back. Each change
 is an event.
+A store that only reads, such as a replica that nobody made a master yet, is away, too: what is asked of it is mostly to
+be written. It stays so until it takes a write, whatever it answers to questions meanwhile.
 It decides nothing: what to do without the store is each caller's rule.
 
 The server may be any that speaks the Redis protocol: redis://, rediss://, unix://, and
@@ -42,6 +44,8 @@ WITHIN = 0.5
 """Seconds an operation may take, connecting included: half of a lease, so that a hung store costs one try."""
 CONNECTIONS = 8
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts while the store is away
+PROBE = "cdnlab:probe"
+"""A key that nobody writes; asked to be deleted to see whether the store takes writes."""
 UP_PAUSE = 1.0  # seconds between pings while it is up: an idle node notices too
 
 ROUND_TRIPS = MetricSpec(
@@ -85,6 +89,7 @@ class Store:
         """For what has no method here (publish and subscribe); its errors are the library's."""
         self._events = events
         self._known = False
+        self._reads_only = False
         self._changed = asyncio.Event()
         self._round_trips = Histogram(ROUND_TRIPS)
         self._errors = Series(ERRORS, REASONS)
@@ -180,6 +185,7 @@ class Store:
         except TimeoutError as error:
             raise self._away("timeout", f"no answer within {within:g} s") from error
         except _AWAY_REPLIES as error:
+            self._reads_only = isinstance(error, ReadOnlyError)
             raise self._away("refused", str(error)) from error
         except ResponseError as error:
             self._errors.add("refused")
@@ -188,7 +194,7 @@ class Store:
             raise self._away("connection", _reason(error)) from error
         if counted:
             self._round_trips.observe(now() - started)
-        if not self.up:
+        if not self.up and not self._reads_only:
             self._set(True, "answers")
         return answer
 
@@ -207,7 +213,11 @@ class Store:
 
     async def _ping(self) -> bool:
         try:
-            await self._send(("PING",), WITHIN)
+            # a write that changes nothing, since a store that only reads would answer PING
+            await self._send(("DEL", PROBE), WITHIN)
+            self._reads_only = False
+            if not self.up:
+                self._set(True, "takes writes again")
         except StoreAway:
             pass
         return self.up

@@ -74,6 +74,18 @@ async def test_the_first_claim_wins_and_takes_a_number(store: Store) -> None:
     assert 900 < await store.call("PTTL", keys("lab", "main")[0]) <= 1000
 
 
+async def test_a_store_that_only_reads_is_away_to_who_holds_and_to_who_waits(store: Store) -> None:
+    a, b = lease(store, "lb-a", 0.05), lease(store, "lb-b", 0.05)
+    seen = await b.watch(WITHIN)
+    assert await a.claim(seen, 0, WITHIN) == 1
+    await store.call("REPLICAOF", "127.0.0.1", "1")
+    for asked in (lambda: a.renew(1, WITHIN), lambda: b.watch(WITHIN)):
+        with pytest.raises(StoreAway, match="read only replica"):
+            await asked()
+    await store.client.execute_command("REPLICAOF", "NO", "ONE")
+    assert await a.renew(1, WITHIN), "nobody has claimed it meanwhile"
+
+
 async def test_only_what_was_watched_is_claimed(store: Store) -> None:
     a, b = lease(store, "lb-a"), lease(store, "lb-b")
     seen = await b.watch(WITHIN)

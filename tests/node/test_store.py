@@ -122,6 +122,42 @@ async def test_a_frozen_server_costs_one_call_its_time(valkey: Valkey) -> None:
     await store.stop()
 
 
+async def test_a_store_that_only_reads_is_away_until_it_takes_a_write(valkey: Valkey) -> None:
+    valkey.start()
+    await valkey.answering()
+    events = Events()
+    store = Store(valkey.url, events)
+    await store.start()
+    await store.set("k", "v")
+    await store.call("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(StoreAway, match="read only replica"):
+        await store.set("k", "w")
+    for _ in range(5):
+        assert await store.ask("GET", "k") == b"v"  # it answers all the same
+        assert not store.up
+    await store.ask("REPLICAOF", "NO", "ONE")
+    await until(lambda: store.up, store.changed)
+    assert await store.set("k", "w")
+    assert told(events) == [True, False, True], "it has not come and gone with each question"
+    await store.stop()
+
+
+async def test_an_idle_node_notices_a_store_that_only_reads(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdnlab.node.store.UP_PAUSE", 0.05)
+    valkey.start()
+    await valkey.answering()
+    store = Store(valkey.url, Events())
+    await store.start()
+    gone = asyncio.ensure_future(store.changed())
+    await store.call("REPLICAOF", "127.0.0.1", "1")
+    async with asyncio.timeout(5):
+        assert await gone is False
+    assert "read only" in store.reason
+    await store.stop()
+
+
 async def test_an_idle_node_notices_too(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdnlab.node.store.UP_PAUSE", 0.05)
     valkey.start()
