@@ -74,7 +74,8 @@ class Checker:
         except TimeoutError:
             raise Unhealthy(f"no answer within {self.spec.timeout:g} s") from None
         except ssl.SSLCertVerificationError as error:
-            raise Unhealthy(f"TLS: {error.reason or error}: {error.verify_message}") from None
+            # what follows the comma may be an address: status is for strangers, too
+            raise Unhealthy(f"TLS: {error.verify_message.partition(',')[0].lower()}") from None
         except ssl.SSLError as error:
             raise Unhealthy(f"TLS: {error.reason or error}") from None
         except (OSError, EOFError) as error:
@@ -157,7 +158,7 @@ class Checker:
     def _name(self, backend: Backend) -> str:
         """Which name the certificate must be valid for."""
         asked = self.host if self.spec.kind == "tls" else None
-        return asked.partition(":")[0] if asked else backend.server_name
+        return _bare(asked) if asked else backend.server_name
 
     async def _dial(self, host: str, port: int) -> socket.socket:
         return await dial(await self._resolver.addresses(host, port), self.source_address)
@@ -171,6 +172,11 @@ class Checker:
 def _pattern(body: str) -> re.Pattern[bytes]:
     text = body[1:] if body.startswith("~") else re.escape(body)
     return re.compile(text.encode())
+
+
+def _bare(host: str) -> str:
+    """A Host without its port and brackets."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _certificate(writer: asyncio.StreamWriter) -> str:

@@ -126,6 +126,9 @@ class Schedule:
     together would check together for ever.
     """
 
+    FIRST = 1.0
+    """Seconds after which the first check is made at the latest."""
+
     __slots__ = ("due", "interval", "interval_down", "jitter")
 
     def __init__(self, interval: float, jitter: float, interval_down: float | None = None) -> None:
@@ -142,13 +145,13 @@ class Schedule:
     def next_probe(self, now: float, rng: Random, uncertain: bool = False) -> float:
         """Return when the next check is due, on the clock of `now`.
 
-        The first is due within `jitter` of an interval. Later ones keep their rhythm whatever a check took,
+        The first is due within `jitter` of an interval, and soon however long that is. Later ones keep their rhythm whatever a check took,
         but never lie in the past: after a long pause there is one check, not all that were missed.
         """
         interval = self.interval_down if uncertain else self.interval
         spread = interval * self.jitter
         if self.due is None:
-            self.due = now + rng.random() * spread
+            self.due = now + rng.random() * min(spread, self.FIRST)
         else:
             self.due = max(now, self.due + interval + rng.uniform(-spread, spread))
         return self.due

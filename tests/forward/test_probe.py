@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cdnlab.forward.probe import Prober, Unhealthy
+from cdnlab.forward.check import Unhealthy
+from cdnlab.forward.probe import Prober
 from cdnlab.net.tasks import running
 from cdnlab.plan.topology import HealthSpec
 from cdnlab.pool.backend import Backend
@@ -100,6 +101,23 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         (b"HTTP/1.1 503 Busy\r\n\r\n", {"expect": ["500-599"]}, "answered 503"),
         (OK, {"kind": "alive"}, "answered 200"),
         (OK, {"kind": "tcp"}, "connected"),
+        (OK, {"body": "ok"}, "answered 200, with what its body must have"),
+        (OK, {"body": "~^o[a-z]$"}, "answered 200, with what its body must have"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nre\r\n3\r\nady\r\n0\r\n\r\n",
+            {"body": "ready"},
+            "answered 200, with what its body must have",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 65531 + b"ready",
+            {"body": "ready"},
+            "answered 200, with what its body must have",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\n\r\n준비됨".encode(),
+            {"body": "준비"},
+            "answered 200, with what its body must have",
+        ),
     ],
 )
 async def test_what_passes(answer: bytes, spec: dict[str, Any], detail: str, make: Make) -> None:
@@ -126,6 +144,30 @@ async def test_what_passes(answer: bytes, spec: dict[str, Any], detail: str, mak
             "the answer's head is longer than 16384 bytes",
         ),
         (None, {"timeout": 0.1}, "no answer within 0.1 s"),
+        (OK, {"body": "o.", "timeout": 5.0}, "answered 200, but its body lacks 'o.'"),
+        (OK, {"body": "okay"}, "answered 200, but its body lacks 'okay'"),
+        (b"HTTP/1.1 204 No\r\n\r\nok", {"body": "ok"}, "answered 204, but its body lacks 'ok'"),
+        (b"HTTP/1.1 503 Busy\r\n\r\nok", {"body": "ok"}, "answered 503"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nok",
+            {"body": "ok"},
+            "answered 200, but its body lacks 'ok'",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 65532 + b"ready",
+            {"body": "ready"},
+            "answered 200, but its body lacks 'ready'",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+2\r\nok\r\n0\r\n\r\n",
+            {"body": "ok"},
+            "answered 200 with a broken chunked body",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+            {"body": "ok"},
+            "answered 200, but its body lacks 'ok'",
+        ),
     ],
 )
 async def test_what_fails(answer: bytes | None, spec: dict[str, Any], detail: str, make: Make) -> None:
@@ -204,10 +246,140 @@ async def test_a_backend_goes_down_and_comes_back(make: Make) -> None:
         name, change = await seen.get()
         assert (name, change.after) == ("b", State.UP)
     prober.stop()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await ended()
     assert not running()
     assert site.backend.health.state is State.UP
+
+
+async def ended() -> None:
+    """Let tasks that were cancelled end: each needs a few turns of the loop."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def ups(seen: asyncio.Queue[tuple[str, Transition]], *names: str) -> None:
+    """Wait until each of `names` was called up."""
+    missing = set(names)
+    async with asyncio.timeout(10):
+        while missing:
+            name, change = await seen.get()
+            if change.after is State.UP:
+                missing.discard(name)
+
+
+async def test_who_is_added_is_checked_and_who_is_removed_no_longer(make: Make) -> None:
+    site, new = await make(), await make()
+    new.backend.name = "new"
+    seen: asyncio.Queue[tuple[str, Transition]] = asyncio.Queue()
+    spec = HealthSpec(kind="http", interval=0.05, timeout=5.0, rise=7, fall=8)
+    prober = Prober(site.pool, spec, on_transition=lambda who, change: seen.put_nowait((who.name, change)))
+    site.pool.add(new.backend)
+    site.pool.remove("new")
+    prober.start()
+    await ups(seen, "b")
+    site.pool.add(new.backend)
+    await ups(seen, "new")
+    assert (new.backend.health.rise, new.backend.health.fall) == (7, 8)
+    site.pool.remove("b")
+    await ended()
+    assert running() == ("check test/new",)
+    prober.stop()
+    site.pool.remove("new")
+    site.pool.add(new.backend)
+    await ended()
+    assert not running(), "a prober that was stopped follows nobody"
+
+
+async def test_a_check_can_be_had_at_once(make: Make) -> None:
+    site = await make()
+    seen: asyncio.Queue[tuple[str, Transition]] = asyncio.Queue()
+    spec = HealthSpec(kind="http", interval=3600.0, interval_down=0.05, timeout=5.0, fall=2)
+    prober = Prober(site.pool, spec, on_transition=lambda who, change: seen.put_nowait((who.name, change)))
+    prober.start()
+    await ups(seen, "b")
+    site.peer.answer = b"HTTP/1.1 500 Oh\r\n\r\n"
+    prober.hasten(site.backend)
+    async with asyncio.timeout(10):  # the second failure that it takes comes with interval_down
+        _, change = await seen.get()
+        assert change.after is State.DOWN
+        site.peer.answer = OK
+        _, change = await seen.get()
+        assert change.after is State.UP
+    prober.hasten(Backend("stranger", "h", 1))
+    prober.stop()
+
+
+async def test_other_settings_take_effect_at_once(make: Make) -> None:
+    site = await make()
+    site.peer.answer = b"HTTP/1.1 500 Oh\r\n\r\n"
+    seen: asyncio.Queue[tuple[str, Transition]] = asyncio.Queue()
+    spec = HealthSpec(kind="http", interval=0.05, timeout=5.0, fall=1, rise=1)
+    prober = Prober(site.pool, spec, on_transition=lambda who, change: seen.put_nowait((who.name, change)))
+    prober.configure(spec)
+    prober.start()
+    async with asyncio.timeout(10):
+        assert (await seen.get())[1].after is State.DOWN
+    prober.configure(spec.model_copy(update={"expect": ((500, 500),)}))
+    await ups(seen, "b")
+    prober.configure(spec.model_copy(update={"kind": "none"}))
+    await ended()
+    assert not running()
+    prober.stop()
+
+
+async def test_many_are_not_asked_in_one_moment(make: Make) -> None:
+    """A hundred backends at one peer: the first checks come one after the other, within an interval."""
+    site = await make()
+    host, port = site.backend.host, site.backend.port
+    pool = Pool("test", [Backend(f"b{number}", host, port) for number in range(100)])
+    arrivals: list[float] = []
+    all_came = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Noting(Peer):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            arrivals.append(loop.time())
+            if len(arrivals) == 100:
+                all_came.set()
+            await super().serve(reader, writer)
+
+    noting = Noting()
+    server = await asyncio.start_server(noting.serve, "127.0.0.1", 0)
+    for backend in pool.backends:
+        backend.port = backend.check_port = server.sockets[0].getsockname()[1]
+    prober = Prober(pool, HealthSpec(kind="http", interval=0.5, jitter=0.0, timeout=5.0))
+    prober.start()
+    async with asyncio.timeout(10):
+        await all_came.wait()
+    prober.stop()
+    server.close()
+    await server.wait_closed()
+    assert arrivals[99] - arrivals[0] > 0.3, "spread over the interval"
+
+
+async def test_a_check_goes_to_the_port_for_checks(make: Make) -> None:
+    site = await make()
+    backend = Backend("b", site.backend.host, 1, check_port=site.backend.port)
+    pool = Pool("test", [backend])
+    assert await Prober(pool, HealthSpec(kind="http", timeout=5.0)).check(backend) == "answered 200"
+
+
+async def test_a_name_with_several_addresses_is_one_backend(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first address refuses, the second answers: the check passes, as a request would."""
+    site = await make()
+    port = site.backend.port
+    loop = asyncio.get_running_loop()
+
+    async def two(host: str, *args: object, **kwargs: object) -> list[tuple[object, ...]]:
+        found = ["127.0.0.9", site.backend.host]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in found]
+
+    monkeypatch.setattr(type(loop), "getaddrinfo", two, raising=False)
+    backend = Backend("b", "twice.example", port)
+    prober = Prober(Pool("test", [backend]), HealthSpec(kind="http", timeout=5.0))
+    assert await prober.check(backend) == "answered 200"
 
 
 async def test_none_never_asks(make: Make) -> None:
@@ -230,11 +402,11 @@ def certificate(tmp_path: Path) -> Path:
     "server_name,trusted,detail",
     [
         ("origin.example", True, None),
-        ("other.example", True, "TLS: CERTIFICATE_VERIFY_FAILED"),
-        ("origin.example", False, "TLS: CERTIFICATE_VERIFY_FAILED"),
+        ("other.example", True, "TLS: hostname mismatch"),
+        ("origin.example", False, "TLS: self-signed certificate"),
     ],
 )
-@pytest.mark.parametrize("kind", ["tcp", "http"])
+@pytest.mark.parametrize("kind", ["tcp", "http", "tls"])
 async def test_certificates_are_verified(
     kind: str, server_name: str, trusted: bool, detail: str | None, certificate: Path, make: Make
 ) -> None:
@@ -244,8 +416,42 @@ async def test_certificates_are_verified(
     context = ssl.create_default_context(cafile=str(certificate)) if trusted else None
     prober = Prober(site.pool, HealthSpec(kind=kind, timeout=5.0), context=context)
     if detail is None:
-        await prober.check(site.backend)
+        good = await prober.check(site.backend)
+        assert kind != "tls" or good.startswith("shook hands, certificate valid until ")
         return
     with pytest.raises(Unhealthy) as caught:
         await prober.check(site.backend)
     assert str(caught.value) == detail
+
+
+@pytest.mark.parametrize(
+    "host,origin_host,name",
+    [
+        ("origin.example", None, "good"),
+        (None, "origin.example:8443", "good"),
+        (None, None, "TLS: ip address mismatch"),
+    ],
+)
+async def test_tls_is_checked_where_requests_do_not_speak_it(
+    host: str | None, origin_host: str | None, name: str, certificate: Path, make: Make
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    site = await make(tls=tls)
+    backend = Backend("b", site.backend.host, site.backend.port)  # layer 4 passes TLS through
+    context = ssl.create_default_context(cafile=str(certificate))
+    spec = HealthSpec(kind="tls", timeout=5.0, host=host)
+    prober = Prober(Pool("test", [backend]), spec, context=context, host=origin_host)
+    if name == "good":
+        assert (await prober.check(backend)).startswith("shook hands")
+        return
+    with pytest.raises(Unhealthy) as caught:
+        await prober.check(backend)
+    assert str(caught.value) == name
+
+
+async def test_who_speaks_no_tls_fails_its_check(make: Make) -> None:
+    site = await make()
+    site.peer.answer = None
+    with pytest.raises(Unhealthy):
+        await site.prober(kind="tls", timeout=0.3).check(site.backend)

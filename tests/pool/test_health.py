@@ -115,6 +115,10 @@ def test_first_checks_are_spread_out_and_all_within_an_interval(
     assert starts.take(99.0, members + 1) == 99.0, "who comes later need not wait"
 
 
+def test_the_first_check_is_soon_however_long_the_interval() -> None:
+    assert Schedule(3600.0, 0.5).next_probe(0.0, Random(1)) <= 1.0
+
+
 def test_after_a_long_pause_there_is_one_check() -> None:
     rng = Random(1)
     schedule = Schedule(1.0, 0.0)
