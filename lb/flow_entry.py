@@ -43,6 +43,9 @@ class State(IntEnum):
     CLOSED = 3, "over; where the service has source affinity, the client's next flow still goes there"
 
 
+SHOWN = (State.ACTIVE, State.REPLICA, State.CLOSED)
+
+
 class Ended(StrEnum):
     """Why a flow ended."""
 

@@ -25,6 +25,7 @@ from cdnlab.node.node import BadRequest
 if TYPE_CHECKING:
     from cdnlab.node.node import Node
 
+FLOWS_SHOWN = 200  # entries of the flow table for one who names no limit
 BODY = 1 << 20  # bytes of a POST; a purge names thousands of keys in it
 GRACE = 1.0  # seconds for answers in flight when the node stops
 
@@ -81,6 +82,7 @@ class Admin:
             web.get("/requests", self._requests),
             web.get("/events", self._events),
             web.get("/purges", self._purges),
+            web.get("/flows", self._flows),
             web.post("/drain", self._drain),
             web.post("/undrain", self._undrain),
             web.post("/policy", self._policy),
@@ -226,6 +228,12 @@ class Admin:
         if self._node.purges is None:
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node does not purge", "ask an edge")
         return _json(self._node.purges(request.query.get("id")))
+
+    async def _flows(self, request: web.Request) -> web.Response:
+        if self._node.flows is None:
+            raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this node has no flows", "ask a balancer")
+        limit = _number(request, "limit")
+        return _json(self._node.flows(FLOWS_SHOWN if limit is None else limit))
 
     async def _faults(self, request: web.Request) -> web.Response:
         asked = await _object(

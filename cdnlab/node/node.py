@@ -121,6 +121,8 @@ class Node:
         """Which version of the topology it goes by; the process sets it."""
         self.purges: Callable[[str | None], Mapping[str, Any]] | None = None
         """What GET /purges?id=ID says; None answers 501."""
+        self.flows: Callable[[int], Mapping[str, Any]] | None = None
+        """What GET /flows?limit=N says; None answers 501."""
         self.behind: Callable[[], bool] = lambda: False
         """Whether what this node holds may be out of date; asked whenever its state is, since nothing tells a process
         that it was frozen. build() sets it."""
