@@ -85,6 +85,8 @@ class Balancer:
         self.probers = [make_prober(node, forwarder.pool) for forwarder in self.forwarders.values()]
         for prober in self.probers:
             prober.start()
+        for forwarder in self.forwarders.values():
+            forwarder.pool.watch(self._forget)
         node.pools = PoolControl(node, lambda: [each.pool for each in self.forwarders.values()]).asked
         for spec, vip in zip(topology.vips, self.vips, strict=True):
             listener = make_listener(node, proxy, sweep, holder=vip)
@@ -138,6 +140,12 @@ class Balancer:
         # only at the start: a callback for this would outlive its use
         while now() < deadline and not all(each.held for each in self.failovers):  # noqa: ASYNC110
             await asyncio.sleep(LOOK)
+
+    def _forget(self) -> None:
+        """A pool chooses in another way: what connections remember of their last request says by what key."""
+        for listener in self.listeners:
+            for connection in listener.connections:
+                connection.forget()
 
     async def drain(self, deadline: float) -> None:
         """Hand the VIPs over, then finish what runs."""

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, cast
 
 from cdnlab.forward.answers import own_answer
-from cdnlab.forward.client import client_address, forwarded_for, place_of
+from cdnlab.forward.client import client_address, client_key, forwarded_for, place_of
 from cdnlab.forward.exchange import Forward
 from cdnlab.forward.explain import HOP_FIELD, Hop, hop_member, mark_anew
 from cdnlab.forward.forwarder import Forwarder
@@ -69,6 +69,7 @@ class Standing:
         "request_id",
         "rest",
         "rules",
+        "source",
         "tallies",
         "traceparent",
         "volatile",
@@ -83,7 +84,9 @@ class Standing:
         self.lines = self.peer_line + self.place_line
         self.rules: HostRules | None = None
         self.prefix: bytes | None = None
-        """What the edge's key begins with, where the pool chooses by that key; None where it does not."""
+        """What the edge's key begins with, where the pool chooses by a key; None where it does not."""
+        self.source = b""
+        """The client's key, where the pool chooses by that."""
         self.block: RequestBlock | None = None
         """The block for which `rest` holds; None: for this one request only."""
         self.volatile: tuple[Field, ...] | None = None
@@ -183,7 +186,9 @@ class HttpProxy:
             self._refuse(exchange, 405, f"{line.method.decode()} is not for a gateway", ALLOW)
         else:
             standing = self._stand(exchange, plan, self.forwarders[pool])
-            if standing.forwarder.pool.keyed:
+            if standing.forwarder.pool.by_source:
+                standing.prefix, standing.source = b"", client_key(self._client(exchange))
+            elif standing.forwarder.pool.keyed:
                 standing.prefix = self._prefix(exchange.scheme, plan.claims.host, pool)
             self._send(exchange, standing)
             if self._only is not None and line.ordinary and not exchange.explain:
@@ -238,6 +243,12 @@ class HttpProxy:
         """The key's part that does not depend on the target: scheme and host as they are sent on."""
         return key_prefix(self._protos.get(pool, scheme), self._hosts.get(pool, host).lower())
 
+    def _client(self, exchange: Exchange) -> str:
+        """The client's address; behind a trusted peer that is the rightmost one in X-Forwarded-For that is not."""
+        if not exchange.trusted:
+            return exchange.peer
+        return client_address(exchange.peer, True, exchange.field(b"x-forwarded-for"), self.trusted)
+
     def _send(self, exchange: Exchange, standing: Standing) -> None:
         line, ids = exchange.line, self.ids
         start = line.start if standing.rules is None else _ruled(line, standing.rules)
@@ -260,7 +271,7 @@ class HttpProxy:
             exchange.started,
         )
         if standing.prefix is not None:
-            forward.aim(edge_key(standing.prefix, line.target.canonical, standing.rules))
+            forward.aim(standing.source or edge_key(standing.prefix, line.target.canonical, standing.rules))
         exchange.source = proxied
         proxied.forward = forward
         forward.begin()
@@ -298,9 +309,7 @@ class HttpProxy:
         ring = self.ring
         ring.seen += 1
         line = exchange.line
-        peer = exchange.peer
-        if exchange.trusted:
-            peer = client_address(peer, True, exchange.field(b"x-forwarded-for"), self.trusted)
+        peer = self._client(exchange) if exchange.trusted else exchange.peer
         ring.entries.append(
             (
                 started + self._wall_offset,

@@ -10,6 +10,8 @@ Must not know sockets or routes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 
 from cdnlab.wire.fields import Field
 
@@ -81,6 +83,22 @@ def client_address(
         if address not in trusted:
             return address if _plausible(address) else peer
     return address if _plausible(address) else peer
+
+
+@lru_cache(maxsize=4096)
+def client_key(address: str) -> bytes:
+    """One client, to hash and to count by: an IPv4 address (4 bytes), or the first 64 bits of an IPv6 one (8 bytes).
+
+    A network gives a host 64 bits to number itself in (RFC 4291 §2.5.1), and hosts change theirs often (RFC 8981).
+    What is no address at all stands for itself.
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address.encode()
+    if isinstance(parsed, IPv6Address):
+        return parsed.packed[:8] if parsed.ipv4_mapped is None else parsed.ipv4_mapped.packed
+    return parsed.packed
 
 
 def forwarded_for(peer: str, trusted_peer: bool, volatile: tuple[Field, ...]) -> bytes:

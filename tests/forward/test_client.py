@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdnlab.forward.client import claims, client_address, forwarded_for, place_of
+from cdnlab.forward.client import claims, client_address, client_key, forwarded_for, place_of
 
 PLACES = frozenset(("icn", "gru", "fra"))
 TRUSTED = frozenset(("10.0.0.1", "10.0.0.2"))
@@ -79,3 +79,19 @@ def test_the_chain_that_is_sent_on() -> None:
     assert forwarded_for("9.9.9.9", False, lines) == b"9.9.9.9"
     assert forwarded_for("9.9.9.9", True, lines) == b"1.1.1.1, 2.2.2.2, 3.3.3.3, 9.9.9.9"
     assert forwarded_for("9.9.9.9", True, ()) == b"9.9.9.9"
+
+
+@pytest.mark.parametrize(
+    "address,key",
+    [
+        ("192.0.2.7", b"\xc0\x00\x02\x07"),
+        ("::ffff:192.0.2.7", b"\xc0\x00\x02\x07"),
+        ("2001:db8:1:2:3:4:5:6", bytes.fromhex("20010db800010002")),
+        ("2001:db8:1:2::", bytes.fromhex("20010db800010002")),
+        ("fe80::1%eth0", bytes.fromhex("fe80000000000000")),
+        ("", b""),
+        ("unix", b"unix"),
+    ],
+)
+def test_what_makes_one_client(address: str, key: bytes) -> None:
+    assert client_key(address) == key
