@@ -19,11 +19,15 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
 from cdnlab.pool import algorithms
 from cdnlab.pool.algorithms.registry import Settings, make
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
+
+if TYPE_CHECKING:
+    from cdnlab.plan.pools import PoolSpec
 
 for _file in iter_modules(algorithms.__path__):  # each registers itself
     import_module(f"{algorithms.__name__}.{_file.name}")
@@ -43,6 +47,7 @@ class Pool:
         "algorithm_name",
         "backends",
         "by_source",
+        "keeper",
         "keyed",
         "name",
         "panic",
@@ -86,6 +91,8 @@ class Pool:
         """Those that are not on offer."""
         self.watchers: list[Callable[[], None]] = []
         """Called when members, algorithm, `keyed` or `panic` have changed."""
+        self.keeper: Callable[[PoolSpec], None] | None = None
+        """Takes other settings for checks, ejection, slow start and panic, where somebody keeps the pool up."""
         self._was_usable = frozenset(self.backends)
         self.usable_changed()
 
@@ -209,6 +216,25 @@ class Pool:
         self.keyed = False
         self.usable_changed()
         self._tell()
+
+    def reshape(
+        self,
+        backends: Iterable[Backend],
+        algorithm: str,
+        settings: Settings,
+        *,
+        panic_below: float,
+        slow_start: bool,
+    ) -> None:
+        """Become another pool of the same name, in one step. Backends that stay are the same objects, with their counts,
+        verdicts, connections and drains; those that go finish what they have. ValueError as the constructor, and then
+        nothing has changed."""
+        made = make(algorithm, settings)
+        self.backends = tuple(backends)
+        self.settings, self.algorithm_name, self.algorithm = settings, algorithm, made
+        self.panic_below, self.slow_start = panic_below, slow_start
+        self.keyed = False
+        self._members_changed()
 
     def _members_changed(self) -> None:
         self.usable_changed()

@@ -260,3 +260,20 @@ def test_a_ramp_goes_on_in_the_new_version() -> None:
     new.set_weight("a", 5)
     new.adopt(old)
     assert new.backend("a").share == 5 * FIRST_STEP
+
+
+def test_another_version_keeps_the_backends_that_stay() -> None:
+    pool = made("abc")
+    a, c = pool.backend("a"), pool.backend("c")
+    pool.drain("a")
+    judge(pool, "c", False)
+    told: list[int] = []
+    pool.watch(lambda: told.append(len(pool.backends)))
+    new = Backend("d", "127.0.0.9", 80)
+    pool.reshape([a, c, new], "random", Settings(), panic_below=0.0, slow_start=False)
+    assert told == [3]
+    assert pool.backends == (a, c, new)
+    assert chosen(pool) == {"d": 60}, "a is drained still, and c is down"
+    with pytest.raises(ValueError, match="robin"):
+        pool.reshape([new], "robin", Settings(), panic_below=0.0, slow_start=False)
+    assert (pool.algorithm_name, len(pool.backends)) == ("random", 3)
