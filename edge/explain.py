@@ -177,7 +177,8 @@ FRESH = "its current age is below its freshness lifetime"
 def _way(way: Way, place: str, key: bytes) -> dict[str, Any]:
     """One pool that would be asked; `first` where the choice depends on nothing that changes by choosing."""
     pool = way.forwarder.pool
-    steady = pool.keyed or pool.algorithm_name == "nearest" or len(pool.backends) == 1
+    keyed = pool.keyed or pool.algorithm_name == "nearest"
+    steady = (keyed and not pool.by_source) or len(pool.backends) == 1
     first = way.only or (next(iter(pool.candidates(place, None, key)), None) if steady else None)
     return {
         "pool": pool.name,

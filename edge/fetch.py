@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdnlab.forward.client import client_address, client_key
 from cdnlab.net.clock import now, wall
 from cdnlab.pool.reasons import Reason
 from edge import answer, changes, storing
@@ -141,7 +142,8 @@ class Fetch:
         out = request_for(
             leader, way, self.cache.settings, self.cache.trail, self._extra, self._keep_conditions
         )
-        forward = way.forwarder.start(out, self, leader.x, leader.explain, **way.aimed(self.key, upload))
+        key = self._source() if way.forwarder.pool.by_source else self.key
+        forward = way.forwarder.start(out, self, leader.x, leader.explain, **way.aimed(key, upload))
         if way.passed or self._tried:
             known = forward.passed
             if known is None:
@@ -149,6 +151,12 @@ class Fetch:
             known[:0] = [*way.passed, *self._tried]
         if not self._over and self._way is way:
             self._forward = forward
+
+    def _source(self) -> bytes:
+        """Who asks, for pools that choose by that. Those who share an answer share the choice of the first of them."""
+        leader = self.leader
+        known = leader.field(b"x-forwarded-for") if leader.trusted else None
+        return client_key(client_address(leader.peer, leader.trusted, known, self.cache.settings.trusted))
 
     def _next_way(self, failure: Failure) -> bool:
         """Go on to whoever comes next, if the request may be sent a second time and somebody waits for it."""

@@ -28,7 +28,7 @@ class FakeBackend:
 class FakePool:
     name = "origins"
     backends = (FakeBackend(),)
-    keyed = False
+    keyed = by_source = False
 
     def explain(self, place: str, chosen: Any, key: bytes = b"") -> list[tuple[str, Reason]]:
         return [("origin-2", Reason.TURN)]

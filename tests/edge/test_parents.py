@@ -591,6 +591,37 @@ async def test_an_edge_may_choose_its_origin_by_key() -> None:
         await second.stop()
 
 
+async def test_an_edge_may_choose_its_origin_by_who_asks() -> None:
+    """The client is whom the balancer names, not the balancer: else all would come to one origin."""
+
+    async def script(talk: Talk) -> None:
+        await talk.answer(200, "Cache-Control: no-store", body=talk.target.encode())
+
+    second = Origin(script)
+    url = await second.start()
+    try:
+        async with network({"icn-1": "icn"}, script, start=False) as net:
+            data = net.topology.model_dump(mode="json", exclude_unset=True)
+            backends = data["pools"]["origins"]["backends"]
+            backends.append({**backends[0], "name": "origin-2", "port": int(url.rpartition(":")[2])})
+            data["pools"]["origins"]["algorithm"] = "source_hash"
+            net.topology = type(net.topology).build(data)
+            await net.start("icn-1")
+            for number in range(24):
+                client = number % 12
+                await net.ask(
+                    "icn-1", f"/{client}?{number}", f"X-Forwarded-For: 203.0.113.{client}", trusted=True
+                )
+            one, other = (
+                {talk.target.partition("?")[0] for talk in each.talks} for each in (net.origin, second)
+            )
+            assert one
+            assert other
+            assert not one & other
+    finally:
+        await second.stop()
+
+
 async def test_a_shield_that_takes_no_connection_is_waited_for_as_long_as_is_set() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         waiting = []
