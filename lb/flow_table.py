@@ -121,11 +121,9 @@ class FlowTable:
         return service
 
     def _service(self, protocol: str, vip: Address) -> Service:
-        found = self.by_address.get((protocol, vip[0], vip[1]))
-        if found is None:
-            life = 30.0 if protocol == "udp" else 300.0
-            found = self.serve(f"{protocol}/{show(vip)}", protocol, vip, life)
-        return found
+        """Who takes this; what nobody said it serves is one service for each protocol."""
+        found = self.by_address.get((protocol, vip[0], vip[1])) or self.by_address.get((protocol, "", 0))
+        return found or self.serve(protocol, protocol, ("", 0), 30.0 if protocol == "udp" else 300.0)
 
     # -- what a relay does -------------------------------------------------------------------------------------
 

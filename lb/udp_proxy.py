@@ -189,9 +189,15 @@ class UdpProxy:
             pinned = next((each for each in pool.backends if each.name == name), None)
             if pinned is not None and may_go_on(pinned):
                 yield pinned
-        for backend in pool.candidates(place, None, packed(client[0]) if pool.keyed else b""):
+        for backend in pool.candidates(place, None, self._key(client) if pool.keyed else b""):
             if backend is not pinned and backend is not without and backend.live < backend.limit:
                 yield backend
+
+    def _key(self, client: Address) -> bytes:
+        """What an algorithm with keys goes by: the client's address, or both ends of the flow."""
+        if self.forwarder.pool.by_source:
+            return packed(client[0])
+        return f"{client[0]} {client[1]} {self.vip[0]} {self.vip[1]}".encode()
 
     def forget(self, flow: UdpFlow) -> None:
         """A flow has ended."""

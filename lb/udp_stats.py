@@ -33,22 +33,22 @@ class Drop(StrEnum):
 DATAGRAMS = MetricSpec(
     "cdnlab_lb_udp_datagrams_total",
     "counter",
-    ("service", "direction"),
+    ("listener", "direction"),
     "Datagrams relayed: up to backends, down to clients.",
 )
-BYTES = MetricSpec("cdnlab_lb_udp_bytes_total", "counter", ("service", "direction"), "Their bytes.")
+BYTES = MetricSpec("cdnlab_lb_udp_bytes_total", "counter", ("listener", "direction"), "Their bytes.")
 DROPPED = MetricSpec(
-    "cdnlab_lb_udp_dropped_total", "counter", ("service", "reason"), "Datagrams that went no further, by why."
+    "cdnlab_lb_udp_dropped_total", "counter", ("listener", "reason"), "Datagrams that went no further, by why."
 )
 MOVED = MetricSpec(
     "cdnlab_lb_udp_moved_total",
     "counter",
-    ("service",),
+    ("listener",),
     "Flows that went on to another backend: theirs refused, or was down.",
 )
-FLOWS = MetricSpec("cdnlab_lb_udp_flows", "gauge", ("service",), "Flows relayed now.")
+FLOWS = MetricSpec("cdnlab_lb_udp_flows", "gauge", ("listener",), "Flows relayed now.")
 QUEUED = MetricSpec(
-    "cdnlab_lb_udp_queued_bytes", "gauge", ("service",), "Bytes of datagrams that wait in the balancer."
+    "cdnlab_lb_udp_queued_bytes", "gauge", ("listener",), "Bytes of datagrams that wait in the balancer."
 )
 UDP_METRICS = (DATAGRAMS, BYTES, DROPPED, MOVED, FLOWS, QUEUED)
 
