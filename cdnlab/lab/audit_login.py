@@ -50,16 +50,16 @@ class Login:
         ).encode()
 
 
-def parse(text: str) -> Login:
-    """The login in `POST /login user=a&pw=b`. LabError."""
+def parse(text: str, option: str = "--login", example: str = "POST /login user=a&password=b") -> Login:
+    """The request in `POST /login user=a&pw=b`. LabError names the option it was given as, and an example."""
     method, _, rest = text.strip().partition(" ")
     path, _, body = rest.strip().partition(" ")
     whole = path[:1] == "/" or urlsplit(path).scheme in ("http", "https")
     sayable = valid_value(path.encode()) and valid_value(body.encode())
     if not (is_token(method.encode("latin-1", "replace")) and whole and sayable):
         raise LabError(
-            f"--login {method} {path}: it is no request",
-            "write such as 'POST /login user=a&password=b'",
+            f"{option} {method} {path}: it is no request",
+            f"write such as '{example}'",
             MISUSED,
         )
     return Login(method.upper(), path, body.strip())
