@@ -57,6 +57,7 @@ class OriginApp:
         self.login = Login(keeper(node), self.shelf, self.site, node.name)
         self.address: tuple[str, int] | None = None
         self._running = 0
+        self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -79,19 +80,23 @@ class OriginApp:
         """Refuse connections, or take them again."""
         if not shut and self.address is not None and not self._stopping:
             await web.TCPSite(self._runner, *self.address, backlog=BACKLOG).start()
-            return
+        else:
+            await self._stop_accepting()
+
+    async def _stop_accepting(self) -> None:
+        """Close the address, idle connections now, and each busy one after its answer."""
         for site in tuple(self._runner.sites):
             await site.stop()
-        if self._runner.server is not None:
-            self._runner.server.pre_shutdown()
+        for connection in list(self._runner.server.connections) if self._runner.server is not None else ():
+            connection.close()
+            # aiohttp only stops to listen to it: what was asked there would wait for ever
+            if connection not in self._busy and connection.transport is not None:
+                connection.transport.close()
 
     async def drain(self, deadline: float) -> None:
         """Stop accepting, let go of idle connections and WebSockets, and wait for the answers that run."""
         self._stopping = True
-        for site in tuple(self._runner.sites):
-            await site.stop()
-        if self._runner.server is not None:
-            self._runner.server.pre_shutdown()
+        await self._stop_accepting()
         await self.websockets.close()
         await self._idle.wait()
 
@@ -144,6 +149,7 @@ class OriginApp:
         """Around every handler: count it, and turn whatever it raises into an answer."""
         started = clock.now()
         self._running += 1
+        self._busy.add(request.protocol)
         self._idle.clear()
         status, size = ABORTED, 0
         try:
@@ -157,6 +163,7 @@ class OriginApp:
             if request.path != ALIVE:  # a health check every second would drown what people asked for
                 self.counts.add(request, status, 0 if request.method == "HEAD" else size, started)
             self._running -= 1
+            self._busy.discard(request.protocol)
             if not self._running:
                 self._idle.set()
 

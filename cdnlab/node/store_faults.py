@@ -40,7 +40,7 @@ class FaultyClient(Redis):
             raise NoConnection("connection reset, by a fault that was set")
         if faults.errors and random.random() < faults.errors:
             self.done[Fault.ERRORS] += 1
-            raise ResponseError("ERR a fault that was set")
+            raise ResponseError("a fault that was set")
         answer = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         if faults.delay:
             # a slow server has done what was asked, also where nobody waits for its answer any more
