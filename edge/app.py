@@ -13,14 +13,14 @@ from cdnlab.forward.control import PoolControl
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.key import key_rules
 from cdnlab.forward.metrics import listener_families, pool_families
-from cdnlab.forward.probe import Prober
 from cdnlab.forward.trail import Trail
+from cdnlab.forward.upkeep import Upkeep as PoolUpkeep
 from cdnlab.forward.upstreams import (
     backend_rows,
     make_connector,
     make_forwarders,
     make_listener,
-    make_prober,
+    make_upkeep,
     place_finder,
     trip_times,
 )
@@ -69,7 +69,7 @@ class Edge:
         self.disk: DiskStorage | None = None
         self.listener: Listener | None = None
         self._forwarders: dict[str, Forwarder] = {}
-        self._prober: Prober | None = None
+        self._pool_upkeep: PoolUpkeep | None = None
         self._neighbours: Neighbours | None = None
         self._server: asyncio.Server | None = None
         self._address: tuple[str, int] | None = None
@@ -90,8 +90,8 @@ class Edge:
             attach(cache, disk, topology.edge.object_max)
         self._meet(Neighbours(node, loop, sweep), forwarder, cache)
         node.explain = lambda asked: explain(cache, asked)
-        self._prober = make_prober(node, forwarder.pool)
-        self._prober.start()
+        self._pool_upkeep = make_upkeep(node, forwarder)
+        self._pool_upkeep.start()
         node.pools = PoolControl(node, lambda: [each.pool for each in self._forwarders.values()]).asked
         await self.office.start(cache)
         self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
@@ -195,8 +195,8 @@ class Edge:
 
     async def stop(self) -> None:
         """Close everything."""
-        if self._prober is not None:
-            self._prober.stop()
+        if self._pool_upkeep is not None:
+            self._pool_upkeep.stop()
         if self._neighbours is not None:
             self._neighbours.stop()
         if self._server is not None:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.owner import sharing
-from cdnlab.forward.upstreams import make_backends, make_connector, make_pool, make_prober
+from cdnlab.forward.upstreams import make_backends, make_connector, make_pool, make_upkeep
 from cdnlab.plan.topology import PoolSpec
+from cdnlab.pool.health import State
 from edge.routing import POOLS
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from cdnlab.forward.probe import Prober
+    from cdnlab.forward.upkeep import Upkeep
     from cdnlab.net.timers import Sweep
     from cdnlab.node.node import Node
     from cdnlab.pool.backend import Backend
@@ -42,12 +43,12 @@ _CHECKS = PoolSpec.model_validate(
 class Neighbours:
     """The other edges of one edge's network, as far as it may ask them."""
 
-    __slots__ = ("probers", "sharing", "shield")
+    __slots__ = ("sharing", "shield", "upkeeps")
 
     def __init__(self, node: Node, loop: asyncio.AbstractEventLoop, sweep: Sweep) -> None:
         """Open nothing yet; `sharing` and `shield` are None where there is nobody to ask."""
         topology, secret = node.topology, node.secrets.hash_key
-        self.probers: list[Prober] = []
+        self.upkeeps: list[Upkeep] = []
         self.sharing: Forwarder | None = None
         self.shield: Forwarder | None = None
         siblings = topology.shares_with(node.name)
@@ -84,18 +85,18 @@ class Neighbours:
         """Begin to check them; `lost` hears of each that is found down."""
 
         def heard(backend: Backend, transition: Transition) -> None:
-            if not backend.usable:
+            if transition.after is State.DOWN:
                 lost(backend)
 
         for forwarder in self.forwarders:
-            prober = make_prober(node, forwarder.pool, like=_checks(node, forwarder.pool), heard=heard)
-            prober.start()
-            self.probers.append(prober)
+            upkeep = make_upkeep(node, forwarder, like=_checks(node, forwarder.pool), heard=heard)
+            upkeep.start()
+            self.upkeeps.append(upkeep)
 
     def stop(self) -> None:
         """End the checks."""
-        for prober in self.probers:
-            prober.stop()
+        for upkeep in self.upkeeps:
+            upkeep.stop()
 
 
 def _checks(node: Node, pool: Pool) -> PoolSpec:

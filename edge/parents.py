@@ -99,7 +99,7 @@ class Parents:
         passed: Passed = []
         if self.shield is not None:
             pool = self.shield.pool
-            if any(backend.usable for backend in pool.backends):
+            if pool.on_offer:
                 ours = all(backend.ours for backend in pool.backends)
                 found.append(Way(self.shield, lines if ours else b"", parent=Parent.SHIELD, ours=ours))
             else:

@@ -12,15 +12,15 @@ from typing import Any
 from cdnlab.forward.control import PoolControl
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.metrics import listener_families, pool_families
-from cdnlab.forward.probe import Prober
 from cdnlab.forward.trail import Trail
 from cdnlab.forward.upstreams import (
     backend_rows,
     make_connector,
     make_forwarders,
     make_listener,
-    make_prober,
+    make_upkeep,
 )
+from cdnlab.forward.upkeep import Upkeep
 from cdnlab.net import tasks
 from cdnlab.net.clock import now
 from cdnlab.net.listener import Listener, quiet
@@ -57,7 +57,7 @@ class Balancer:
         self.listeners: list[Listener] = []
         self.failovers: list[Failover] = []
         self.forwarders: dict[str, Forwarder] = {}
-        self.probers: list[Prober] = []
+        self.upkeeps: list[Upkeep] = []
         self._sweep: Sweep | None = None
         node.connections = lambda: sum(len(listener.connections) for listener in self.listeners)
 
@@ -82,9 +82,9 @@ class Balancer:
             topology.trusted_peers(node.name),
             node.secrets.explain_key,
         )
-        self.probers = [make_prober(node, forwarder.pool) for forwarder in self.forwarders.values()]
-        for prober in self.probers:
-            prober.start()
+        self.upkeeps = [make_upkeep(node, forwarder) for forwarder in self.forwarders.values()]
+        for upkeep in self.upkeeps:
+            upkeep.start()
         for forwarder in self.forwarders.values():
             forwarder.pool.watch(self._forget)
         node.pools = PoolControl(node, lambda: [each.pool for each in self.forwarders.values()]).asked
@@ -161,8 +161,8 @@ class Balancer:
 
     async def stop(self) -> None:
         """Close everything."""
-        for prober in self.probers:
-            prober.stop()
+        for upkeep in self.upkeeps:
+            upkeep.stop()
         for listener in self.listeners:
             listener.abort_all("the balancer ends")
         for vip in self.vips:

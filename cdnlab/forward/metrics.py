@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from cdnlab.forward import health_metrics
 from cdnlab.forward.connect import Connector
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.net.client import Broken
@@ -104,7 +105,7 @@ REFUSED = MetricSpec(
 )
 TABLE = (
     UP, LIVE, SERVED, FAILED, TRANSITIONS, RETRIES, RETRIES_REFUSED, CUT, MOVED, FROZEN, HEDGES, PENDING, QUEUED,
-    QUEUE_SECONDS, OPENED, OPEN_FAILED, ACCEPTED, REFUSED,
+    QUEUE_SECONDS, OPENED, OPEN_FAILED, ACCEPTED, REFUSED, *health_metrics.TABLE,
 )  # fmt: skip
 
 #: Reasons for which a request can go to a further candidate.
@@ -129,6 +130,7 @@ def pool_families(forwarders: Iterable[Forwarder]) -> Iterator[Family]:
             for state, count in (("up", backend.health.ups), ("down", backend.health.downs))
         ],
     )
+    yield from health_metrics.health_families(forwarders)
     yield family(
         RETRIES,
         [((each.pool.name, str(why)), each.retries[why]) for each in forwarders for why in RETRY_REASONS],

@@ -75,7 +75,7 @@ class Prober:
         for backend in list(self._tasks):
             self._forget(backend)
 
-    def configure(self, spec: HealthSpec) -> None:
+    def take_up(self, spec: HealthSpec) -> None:
         """Check as `spec` says from now on; the verdicts stay, and so does what has been counted towards the next."""
         if spec == self.spec:
             return

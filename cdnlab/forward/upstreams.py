@@ -15,6 +15,7 @@ from cdnlab.forward.connect import Connector
 from cdnlab.forward.explain import MARK_FIELD, check
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.probe import Prober
+from cdnlab.forward.upkeep import Upkeep
 from cdnlab.net.clock import now, wall
 from cdnlab.net.listener import Holder, Listener
 from cdnlab.net.timers import Sweep
@@ -23,6 +24,7 @@ from cdnlab.pool.algorithms.registry import Settings
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import Transition
 from cdnlab.pool.pool import Pool
+from cdnlab.pool.reasons import Reason
 from cdnlab.world.distance import nearest_first, round_trip
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def make_backends(topology: Topology, specs: Iterable[BackendSpec]) -> list[Back
             each.port,
             place=each.place or "",
             weight=each.weight,
+            priority=each.priority,
+            check_port=each.check_port,
             tls=each.tls,
             server_name=each.server_name,
             ours=topology.ours(each),
@@ -135,41 +139,28 @@ def own_address(node: Node) -> str | None:
     return spec.address if bound and not spec.addresses else None
 
 
-def make_prober(
+def make_upkeep(
     node: Node,
-    pool: Pool,
+    forwarder: Forwarder,
     *,
     like: PoolSpec | None = None,
     heard: Callable[[Backend, Transition], None] | None = None,
-) -> Prober:
-    """The active checks of a pool; each change of state is an event of this node, and `heard` is told.
+) -> Upkeep:
+    """The checks and the other care of a forwarder's pool; each change of state is an event of this node, and `heard`
+    is told.
 
-    `like`: whose checks these are, where the pool is none of the topology's own. This node itself is not checked.
+    `like`: whose settings hold, where the pool is none of the topology's own. This node itself is not checked.
     """
+    pool = forwarder.pool
     spec = like or node.topology.pool(pool.name)
-
-    def changed(backend: Backend, transition: Transition) -> None:
-        text = f"{transition.before} -> {transition.after}: {transition.detail}"
-        node.events.add(
-            "health",
-            backend.name,
-            text,
-            pool=pool.name,
-            before=str(transition.before),
-            after=str(transition.after),
-            reason=transition.detail,
-        )
-        if heard is not None:
-            heard(backend, transition)
-
-    return Prober(
+    prober = Prober(
         pool,
         spec.health,
         source_address=own_address(node),
         host=spec.origin_host,
-        on_transition=changed,
         without=node.name if like is not None else "",
     )
+    return Upkeep(forwarder, spec, prober, node.events, heard)
 
 
 def explains(key: bytes) -> Callable[[Exchange], bool]:
@@ -227,25 +218,56 @@ def _remember_refusals(node: Node) -> Callable[[str, int, str], None]:
     return refused
 
 
+def pool_rows(pools: Iterable[Pool]) -> list[dict[str, Any]]:
+    """The pools themselves for /status: how they choose, and whether they panic."""
+    return [
+        {
+            "pool": pool.name,
+            "algorithm": pool.algorithm_name,
+            "backends": len(pool.backends),
+            "usable": sum(backend.usable for backend in pool.backends),
+            "panic": pool.panic,
+        }
+        for pool in pools
+    ]
+
+
 def backend_rows(pool: Pool) -> list[dict[str, Any]]:
     """The pool's backends for /status. No address: names are what people and strangers may read."""
-    rows = []
     since_boot = wall() - now()
+    rows = []
     for backend in pool.backends:
-        health = backend.health
+        state, reason, since = _standing(backend)
+        if pool.panic and not backend.usable and backend.wanted:
+            reason += "; it is used all the same, since the pool panics"
         rows.append(
             {
                 "pool": pool.name,
                 "name": backend.name,
                 "place": backend.place or None,
-                "state": "draining" if backend.draining else str(health.state),
+                "state": state,
                 "usable": backend.usable,
-                "reason": health.detail or backend.reason().sentence,
-                "since": round(since_boot + health.since, 3) if health.since else None,
+                "reason": reason,
+                "since": round(since_boot + since, 3) if since else None,
                 "live": backend.live,
                 "served": backend.served,
                 "failures": backend.failures,
                 "weight": backend.weight,
+                "share": round(backend.share, 3),
+                "ejections": backend.ejections,
             }
         )
     return rows
+
+
+def _standing(backend: Backend) -> tuple[str, str, float]:
+    """(state, why, since when by the steady clock, 0 if nobody noted it)."""
+    health, why = backend.health, backend.reason()
+    if why is Reason.DRAINING or why is Reason.NO_WEIGHT:
+        return "draining", why.sentence, 0.0
+    if why is Reason.EJECTED:
+        return "ejected", backend.ejected_why or why.sentence, backend.ejected_at
+    reason = health.detail or why.sentence
+    if backend.ramp < 1:
+        reason += f"; slow start, {backend.ramp:.0%} of its weight"
+    return str(health.state), reason, health.since

@@ -139,24 +139,6 @@ class Backend:
             return Reason.EJECTED
         return Reason.UNKNOWN if self.health.state is State.UNKNOWN else Reason.USABLE
 
-    def take_over(self, other: Backend) -> None:
-        """Begin where `other` is, which stood for the same server until now: what is believed of it, and its counts.
-        What the operator said of it is not taken over: the new one was made from newer words."""
-        health, known = self.health, other.health
-        health.state, health.since, health.detail = known.state, known.since, known.detail
-        health.last_ok, health.streak = known.last_ok, known.streak
-        health.checks, health.failed = known.checks, known.failed
-        health.ups, health.downs = known.ups, known.downs
-        self.ejected_until, self.ejected_at, self.ejected_why = (
-            other.ejected_until,
-            other.ejected_at,
-            other.ejected_why,
-        )
-        self.ejections, self.streak, self.faults = other.ejections, other.streak, other.faults
-        self.ewma, self.ewma_at = other.ewma, other.ewma_at
-        self.served, self.failures = other.served, other.failures
-        self.weigh(self.weight, other.ramp)
-
     def __repr__(self) -> str:
         """Name, address and state, for people who debug."""
         return f"<Backend {self.name} {self.key} {self.reason()} live={self.live}>"

@@ -145,8 +145,9 @@ class Schedule:
     def next_probe(self, now: float, rng: Random, uncertain: bool = False) -> float:
         """Return when the next check is due, on the clock of `now`.
 
-        The first is due within `jitter` of an interval, and soon however long that is. Later ones keep their rhythm whatever a check took,
-        but never lie in the past: after a long pause there is one check, not all that were missed.
+        The first is due within `jitter` of an interval, and soon however long that is. Later ones keep their
+        rhythm whatever a check took, but never lie in the past: after a long pause there is one check, not all
+        that were missed.
         """
         interval = self.interval_down if uncertain else self.interval
         spread = interval * self.jitter

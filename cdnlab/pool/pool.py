@@ -19,15 +19,11 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
 
 from cdnlab.pool import algorithms
 from cdnlab.pool.algorithms.registry import Settings, make
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
-
-if TYPE_CHECKING:
-    from cdnlab.plan.pools import PoolSpec
 
 for _file in iter_modules(algorithms.__path__):  # each registers itself
     import_module(f"{algorithms.__name__}.{_file.name}")
@@ -47,7 +43,6 @@ class Pool:
         "algorithm_name",
         "backends",
         "by_source",
-        "keeper",
         "keyed",
         "name",
         "panic",
@@ -91,8 +86,6 @@ class Pool:
         """Those that are not on offer."""
         self.watchers: list[Callable[[], None]] = []
         """Called when members, algorithm, `keyed` or `panic` have changed."""
-        self.keeper: Callable[[PoolSpec], None] | None = None
-        """Takes other settings for checks, ejection, slow start and panic, where somebody keeps the pool up."""
         self._was_usable = frozenset(self.backends)
         self.usable_changed()
 
@@ -172,17 +165,6 @@ class Pool:
         self._members_changed()
         return gone
 
-    def adopt(self, before: Pool) -> None:
-        """Take the verdicts over from the pool that this one follows, for each backend that has kept its name and
-        address: a new version of a pool does not begin with believing in what is known to be dead."""
-        known = {(backend.name, backend.key): backend for backend in before.backends}
-        for backend in self.backends:
-            other = known.get((backend.name, backend.key))
-            if other is not None and other is not backend:
-                backend.take_over(other)
-        self._was_usable = frozenset(backend for backend in self.backends if backend.usable)
-        self.usable_changed()
-
     def set_weight(self, name: str, weight: int) -> None:
         """Give a backend another weight; 0 takes nothing new. KeyError, ValueError."""
         backend = self.backend(name)
@@ -226,9 +208,9 @@ class Pool:
         panic_below: float,
         slow_start: bool,
     ) -> None:
-        """Become another pool of the same name, in one step. Backends that stay are the same objects, with their counts,
-        verdicts, connections and drains; those that go finish what they have. ValueError as the constructor, and then
-        nothing has changed."""
+        """Become another pool of the same name, in one step. Backends that stay are the same objects, with their
+        counts, verdicts, connections and drains; those that go finish what they have. ValueError as the constructor, and
+        then nothing has changed."""
         made = make(algorithm, settings)
         self.backends = tuple(backends)
         self.settings, self.algorithm_name, self.algorithm = settings, algorithm, made

@@ -315,13 +315,13 @@ async def test_other_settings_take_effect_at_once(make: Make) -> None:
     seen: asyncio.Queue[tuple[str, Transition]] = asyncio.Queue()
     spec = HealthSpec(kind="http", interval=0.05, timeout=5.0, fall=1, rise=1)
     prober = Prober(site.pool, spec, on_transition=lambda who, change: seen.put_nowait((who.name, change)))
-    prober.configure(spec)
+    prober.take_up(spec)
     prober.start()
     async with asyncio.timeout(10):
         assert (await seen.get())[1].after is State.DOWN
-    prober.configure(spec.model_copy(update={"expect": ((500, 500),)}))
+    prober.take_up(spec.model_copy(update={"expect": ((500, 500),)}))
     await ups(seen, "b")
-    prober.configure(spec.model_copy(update={"kind": "none"}))
+    prober.take_up(spec.model_copy(update={"kind": "none"}))
     await ended()
     assert not running()
     prober.stop()

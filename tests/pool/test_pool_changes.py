@@ -226,42 +226,6 @@ def test_without_slow_start_a_returned_backend_has_all_its_weight() -> None:
     assert [backend.share for backend in pool.backends] == [1.0, 1.0]
 
 
-# -- verdicts handed over -----------------------------------------------------------------------------------------
-
-
-def test_a_new_version_of_a_pool_begins_with_what_is_known() -> None:
-    old = made("abcd", slow_start=True)
-    judge(old, "a", False)
-    judge(old, "b", False)
-    judge(old, "b", True)
-    ejected = old.backend("c")
-    ejected.ejected_until, ejected.ejected_why, ejected.ejections = 99.0, "it failed", 3
-    old.drain("d")
-    old.usable_changed()
-    new = made("abcde", "least_connections", slow_start=True)
-    elsewhere = new.remove("b")
-    new.add(Backend("b", "127.0.0.9", 80))
-    new.adopt(old)
-    assert {backend.name for backend in new.candidates()} == {"b", "d", "e"}
-    assert new.backend("a").health.detail == "check failed"
-    assert (new.backend("c").reason(), new.backend("c").ejections) == (Reason.EJECTED, 3)
-    assert new.backend("b").reason() is Reason.UNKNOWN, "another address is another server"
-    assert elsewhere.reason() is Reason.UNKNOWN
-    assert new.backend("d").share == 1, "nobody has come back"
-    judge(new, "a", True)
-    assert new.backend("a").reason() is Reason.USABLE, "its own checks go on from there"
-
-
-def test_a_ramp_goes_on_in_the_new_version() -> None:
-    old = made("ab", slow_start=True)
-    judge(old, "a", False)
-    judge(old, "a", True)
-    new = made("ab", slow_start=True)
-    new.set_weight("a", 5)
-    new.adopt(old)
-    assert new.backend("a").share == 5 * FIRST_STEP
-
-
 def test_another_version_keeps_the_backends_that_stay() -> None:
     pool = made("abc")
     a, c = pool.backend("a"), pool.backend("c")
