@@ -37,14 +37,20 @@ class ConnectFailed(Exception):
 class Attempt(Protocol):
     """A request that waits for a backend's answer."""
 
-    backend: Backend | None
+    @property
+    def backend(self) -> Backend | None:
+        """Whose answer."""
+
+    @property
+    def started(self) -> float:
+        """When the request began."""
 
     def abandoned(self, backend: Backend, detail: str) -> bool:
         """The backend has gone: try another, if that may be; whether it did."""
 
 
-def _open_now(lists: list[IdleList]) -> int:
-    return sum(each.open + each.opening for each in lists)
+def _standing(lists: list[IdleList]) -> int:
+    return sum(each.open for each in lists)
 
 
 class Connector:
@@ -101,7 +107,6 @@ class Connector:
         home = self.idle(backend, place)
         if most:
             self._make_room(backend, most)
-        home.opening += 1
         try:
             async with asyncio.timeout(self.spec.connect_timeout):
                 upstream = await self._open(backend, place, home)
@@ -116,9 +121,8 @@ class Connector:
         except OSError as error:
             self.failed += 1
             raise ConnectFailed(Reason.CONNECT_FAILED, error.strerror or str(error)) from None
-        finally:
-            home.opening -= 1
         self.opened += 1
+        upstream.count()
         return upstream
 
     async def _open(self, backend: Backend, place: str, home: IdleList) -> Upstream:
@@ -147,12 +151,12 @@ class Connector:
     def room(self, backend: Backend, most: int) -> bool:
         """Whether one more request could have a connection to `backend`: an idle one, or one of `most`."""
         lists = self.lists(backend)
-        return any(each.connections for each in lists) or _open_now(lists) < most
+        return any(each.connections for each in lists) or _standing(lists) < most
 
     def _make_room(self, backend: Backend, most: int) -> None:
         lists = self.lists(backend)
         idle = [each for each in lists if each.connections]
-        while idle and _open_now(lists) >= most:
+        while idle and _standing(lists) >= most:
             idle[-1].connections[0].abort()
             if not idle[-1].connections:
                 idle.pop()

@@ -223,7 +223,8 @@ class Forward:
         if beside.ticket is None:
             detail = f"no backend has room, and {pending.most} requests wait already"
             self._fail(Reason.QUEUE_FULL, only.name if only is not None else "", detail, again=True)
-        elif self.upload is not None:
+            return
+        if self.upload is not None:
             self.upload.between()
 
     def turn(self, backend: Backend, instant: float) -> None:
@@ -390,18 +391,30 @@ class Forward:
         owner, backend = self.owner, self.backend
         if self._never_again(self._task is None) is not None:
             return False
-        following = self.another()
-        if following is None:
-            return False
-        self.put_back(following)
-        why_not = self._not_here(charged) if charged is not None else None
-        if why_not is not None:
-            owner.not_again[why_not] += 1
+        if not self._another_allowed(charged):
             return False
         self._stop_attempt(reason)
         self.note(backend.name if backend is not None else "", reason, detail)
         owner.retries[reason] += 1
         self._next(now())
+        return True
+
+    def _another_allowed(self, charged: float | None) -> bool:
+        """Whether a further candidate can be asked in the place of one that may yet do. It is looked for last, since to
+        look takes another request's turn."""
+        owner = self.owner
+        if self.attempts >= len(owner.pool.on_offer):
+            return False
+        why_not = self._not_here(charged) if charged is not None else None
+        if why_not is not None:
+            owner.not_again[why_not] += 1
+            return False
+        following = self.another()
+        if following is None:
+            if charged is not None:
+                owner.budget.refund()
+            return False
+        self.put_back(following)
         return True
 
     def out_of_time(self, seconds: float) -> None:
@@ -477,14 +490,8 @@ class Forward:
             return False
         if self._never_again(sent=True) is not None:
             return False
-        following = self.another()
-        if following is None:
-            return False
-        self.put_back(following)
         instant = now()
-        why_not = self._not_here(instant)
-        if why_not is not None:
-            owner.not_again[why_not] += 1
+        if not self._another_allowed(instant):
             return False
         if self._beside is None:
             self._beside = Beside(self)

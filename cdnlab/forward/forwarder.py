@@ -77,8 +77,8 @@ class Forwarder:
         self.budget = RetryBudget(share=spec.retry_budget)
         self.max_retries = spec.retries
         self.replay_bytes = spec.replay_bytes
-        self.connecting: set[Forward] = set()
-        """Those whose attempt waits for a connection."""
+        self.connecting: set[Attempt] = set()
+        """Those that wait for a connection."""
         self.ejector: Ejector | None = None
         """Who is told of failures, where failures may eject."""
         self.retries: dict[Reason, int] = dict.fromkeys(Reason, 0)
@@ -191,7 +191,10 @@ class Forwarder:
         """Whether one more request may go to `backend` now: it is below both limits."""
         if backend.live >= backend.limit:
             return False
-        return not self.connections or self.connector.room(backend, self.connections)
+        if not self.connections:
+            return True
+        coming = sum(each.backend is backend for each in self.connecting)
+        return self.connector.room(backend, self.connections - coming)
 
     def _bound(self) -> None:
         for backend in self.pool.backends:

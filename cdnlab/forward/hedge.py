@@ -49,12 +49,14 @@ class Hedge:
         if upload is not None and not (upload.done and upload.repeatable):
             owner.not_again[NotAgain.BODY] += 1
             return None
-        backend = forward.another()
-        if backend is None:
+        if forward.attempts >= len(owner.pool.on_offer):
             return None
         if not owner.budget.allow(instant):
             owner.not_again[NotAgain.BUDGET] += 1
-            forward.put_back(backend)
+            return None
+        backend = forward.another()
+        if backend is None:
+            owner.budget.refund()
             return None
         owner.hedges += 1
         hedge = cls(forward, backend)
@@ -63,22 +65,35 @@ class Hedge:
         if upstream is not None:
             hedge._send(upstream, instant)
         else:
+            owner.connecting.add(hedge)
             hedge._task = spawn(hedge._connect(), "forward.hedge")
         return hedge
 
     async def _connect(self) -> None:
         forward = self.forward
         try:
-            upstream = await forward.owner.connector.connect(self.backend, forward.request.place)
+            upstream = await forward.owner.connector.connect(
+                self.backend, forward.request.place, forward.owner.connections
+            )
         except ConnectFailed as error:
-            self._task = None
+            self._dialled()
             self._failed(error.reason, error.detail)
             return
-        self._task = None
+        self._dialled()
         if upstream.state != IDLE:
             self._failed(Reason.CONNECT_FAILED, CLOSED_AT_ONCE)
             return
         self._send(upstream, now())
+
+    def _dialled(self) -> asyncio.Task[None] | None:
+        task, self._task = self._task, None
+        self.forward.owner.connecting.discard(self)
+        return task
+
+    @property
+    def started(self) -> float:
+        """When its request began."""
+        return self.forward.started
 
     def _send(self, upstream: Upstream, instant: float) -> None:
         forward = self.forward
@@ -105,7 +120,7 @@ class Hedge:
 
     def cancel(self) -> None:
         """It has lost, or nobody waits any more."""
-        task, self._task = self._task, None
+        task = self._dialled()
         if task is not None:
             task.cancel()
         elif self.upstream is not None:
@@ -116,9 +131,11 @@ class Hedge:
 
     def abandoned(self, backend: Backend, detail: str) -> bool:
         """Its backend has gone."""
-        if self.upstream is None:
-            return False
-        self.upstream.abort()
+        task = self._dialled()
+        if task is not None:
+            task.cancel()
+        elif self.upstream is not None:
+            self.upstream.abort()
         self._failed(Reason.TIMED_OUT, detail)
         return True
 

@@ -117,6 +117,7 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_body_out",
         "_buf",
+        "_counted",
         "_decoder",
         "_left",
         "_memo",
@@ -146,6 +147,7 @@ class Upstream(asyncio.Protocol):
         self.transport: asyncio.Transport = GONE
         self.state = IDLE
         self._sink: ResponseSink | None = None
+        self._counted = False
         self._buf = b""
         self._decoder: ChunkedDecoder | None = None
         self._method = b""
@@ -168,7 +170,6 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self.transport = cast(asyncio.Transport, transport)
-        self.home.open += 1
         self._sweep.members.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -200,7 +201,7 @@ class Upstream(asyncio.Protocol):
         state, self.state = self.state, CLOSED
         self._sweep.members.discard(self)
         if state != CLOSED:
-            self.home.open -= 1
+            self._uncount()
             self.home.discard(self)
         sink, self._sink = self._sink, None
         self.transport = GONE
@@ -309,7 +310,7 @@ class Upstream(asyncio.Protocol):
         self._sink = None
         if self.state == TUNNEL:
             self.state = CLOSED
-            self.home.open -= 1
+            self._uncount()
             self.due = now() + self._timeout
             self.transport.close()
 
@@ -449,10 +450,20 @@ class Upstream(asyncio.Protocol):
         if sink is not None:
             sink.response_failed(why, detail)
 
-    def _discard(self) -> None:
-        if self.state != CLOSED and self.transport is not GONE:
+    def count(self) -> None:
+        """It stands, and is one of its backend's connections until it closes."""
+        if self.state == IDLE and not self._counted:
+            self._counted = True
+            self.home.open += 1
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
             self.home.open -= 1
+
+    def _discard(self) -> None:
         self.state = CLOSED
+        self._uncount()
         self.home.discard(self)
         self._sweep.members.discard(self)
         if self.transport is not GONE:

@@ -18,7 +18,7 @@ IDLE = 0
 class IdleList:
     """The idle connections to one backend over one link."""
 
-    __slots__ = ("connections", "keep", "most", "open", "opening", "reuse_unsafe_max")
+    __slots__ = ("connections", "keep", "most", "open", "reuse_unsafe_max")
 
     def __init__(self, *, keep: float, most: int, reuse_unsafe_max: float) -> None:
         """`keep`: seconds an idle connection is kept; `most`: how many; `reuse_unsafe_max`: seconds after which one
@@ -26,8 +26,6 @@ class IdleList:
         self.connections: list[Upstream] = []
         self.open = 0
         """Connections that stand, busy ones included."""
-        self.opening = 0
-        """Those that are being made."""
         self.keep = keep
         self.most = most
         self.reuse_unsafe_max = reuse_unsafe_max

@@ -69,6 +69,13 @@ class RetryBudget:
         self.sum_retries += 1
         return True
 
+    def refund(self) -> None:
+        """What was allowed last was not done after all."""
+        slot = self.second % len(self.retries)
+        taken = min(1, self.retries[slot])
+        self.retries[slot] -= taken
+        self.sum_retries -= taken
+
     def _advance(self, second: int) -> None:
         """Empty the slots of the seconds that went by."""
         window = len(self.requests)

@@ -36,6 +36,26 @@ def test_what_lies_behind_the_window_no_longer_counts() -> None:
     assert allowed(budget, 1e9, 100) == 1
 
 
+def test_what_was_not_done_is_paid_back() -> None:
+    budget = RetryBudget(share=0.0, minimum=0.1, window=10)
+    assert budget.allow(50.0)
+    assert not budget.allow(50.5)
+    budget.refund()
+    assert budget.allow(50.9)
+
+
+def test_requests_counted_by_hand_are_put_into_their_second() -> None:
+    """To within the quarter of a second in which they were counted."""
+    budget = RetryBudget(share=0.5, minimum=0.0, window=2)
+    budget.roll(100.0)
+    for quarter in range(400, 416):
+        budget.begun += 10
+        budget.roll(quarter / 4 + 0.2)
+    assert 35 <= allowed(budget, 103.95, 100) <= 40, "half of eighty, which came in the last two seconds"
+    budget.begun += 4
+    assert allowed(budget, 103.99, 100) == 2, "also those that came since"
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["request", "retry"]), st.floats(0.0, 4.0)), max_size=200),
     st.integers(1, 12),
