@@ -38,6 +38,7 @@ class Choices:
     distance: bool | None = None
     store: str | None = None
     prometheus: bool = False
+    sessions: str | None = None
 
 
 _OF_THE_START = frozenset({"detach", "state", "prometheus"})
@@ -68,6 +69,8 @@ def choose(choices: Choices, words: Words = OPTIONS) -> Topology:
         topology = topology.with_distance(choices.distance)
     if choices.store is not None:
         topology = topology.with_store(choices.store)
+    if choices.sessions is not None:
+        topology = topology.with_sessions(_one_of(choices.sessions, "--sessions", ("local", "clustered")))
     if choices.origin_place is not None:
         _check_place(topology, choices.origin_place, words)
     if choices.origins:
@@ -124,6 +127,12 @@ def on_off(word: str | None, where: str) -> bool | None:
     if word not in ("on", "off"):
         raise LabError(f"{where} {word}: it is on or off", "", MISUSED)
     return word == "on"
+
+
+def _one_of(word: str, where: str, known: tuple[str, ...]) -> str:
+    if word not in known:
+        raise LabError(f"{where} {word}: it is {' or '.join(known)}", "", MISUSED)
+    return word
 
 
 def _with_origins(topology: Topology, choices: Choices, words: Words) -> Topology:

@@ -154,6 +154,12 @@ def up(
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="A Redis-protocol server instead of the embedded one.")
     ] = None,
+    sessions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|clustered", help="Where the demo site's logins lie; else as the topology."
+        ),
+    ] = None,
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Start a Prometheus beside the lab, at BASE + 1010.")
     ] = False,
@@ -175,6 +181,7 @@ def up(
             origin_place=None if origin_place == "none" else origin_place,
             distance=on_off(distance, "--distance"),
             store=store,
+            sessions=sessions,
             prometheus=prometheus,
         )
         code = lab.up(choices)

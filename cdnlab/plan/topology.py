@@ -298,6 +298,10 @@ class Topology(Section):
         """The same network with distance felt, or not."""
         return self._with(distance={**self.distance.model_dump(exclude_unset=True), "enabled": enabled})
 
+    def with_sessions(self, kind: str) -> Topology:
+        """The same network whose demo origins keep sessions so: `local` or `clustered`. PlanError for another word."""
+        return self._with(origin={**self.origin.model_dump(exclude_unset=True), "sessions": kind})
+
     def with_store(self, url: str) -> Topology:
         """The same network with the store at `url`."""
         return self._with(store={"url": url})
