@@ -31,7 +31,7 @@ import os
 import socket
 import struct
 
-from cdnlab.net.listening import listeners
+from cdnlab.net.listening import bound_datagrams, listeners
 
 SO_ATTACH_REUSEPORT_CBPF = getattr(socket, "SO_ATTACH_REUSEPORT_CBPF", 51)
 RETURN_CONSTANT = 0x06
@@ -41,29 +41,36 @@ RETURN_CONSTANT = 0x06
 class Steered:
     """The listening sockets of one balancer under an address that others may listen on, too."""
 
-    __slots__ = ("_bound", "_members", "address", "backlog", "opened")
+    __slots__ = ("_bound", "_members", "address", "backlog", "family", "kind", "opened")
 
     def __init__(self, bound: socket.socket, backlog: int) -> None:
-        """`bound` has the address, with SO_REUSEPORT, and does not listen: it reserves the port."""
+        """`bound` has the address, with SO_REUSEPORT, and does not listen: it reserves the port. UDP's is closed at
+        once, since a bound one would get its share of the datagrams: for UDP nothing is reserved."""
+        self.family, self.kind = bound.family, bound.type
         self._bound = bound
         self.backlog = backlog
         self.address: tuple[str, int] = bound.getsockname()[:2]
         self.opened = 0
         """How many sockets this balancer has opened since it last held nothing."""
         self._members: frozenset[str] = frozenset()
+        if self.kind == socket.SOCK_DGRAM:
+            bound.close()
 
     def open(self) -> socket.socket:
         """A new listening socket, the one that gets every connection from now on. OSError."""
-        sock = socket.socket(self._bound.family, socket.SOCK_STREAM)
+        sock = socket.socket(self.family, self.kind)
+        stream = self.kind == socket.SOCK_STREAM
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if stream:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if sock.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(self.address)
             sock.setblocking(False)
             expected = self._listening() | {str(os.fstat(sock.fileno()).st_ino)}
-            sock.listen(self.backlog)
+            sock.bind(self.address)
+            if stream:
+                sock.listen(self.backlog)
             members = self._listening()
             if not members:
                 raise OSError(errno.ENOSYS, "this system does not tell who listens (/proc/net/tcp)")
@@ -88,6 +95,8 @@ class Steered:
         self._bound.close()
 
     def _listening(self) -> frozenset[str]:
+        if self.kind == socket.SOCK_DGRAM:
+            return frozenset(bound_datagrams(*self.address))
         return frozenset(listeners(*self.address))
 
 

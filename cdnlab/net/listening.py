@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LISTENING = "0A"
+UNCONNECTED = "07"
 ANY4, ANY6 = "0" * 8, "0" * 32
 
 
@@ -30,6 +31,20 @@ def listeners(host: str, port: int, *, covering: bool = False) -> Iterator[str]:
             address, _, number = local.partition(":")
             if address in wanted and int(number, 16) == port:
                 yield inode
+
+
+def bound_datagrams(host: str, port: int) -> Iterator[str]:
+    """The inode of each UDP socket that is bound to exactly `host` and `port`, connected ones left out."""
+    exact = spell(host)
+    for table in ("udp", "udp6"):
+        try:
+            lines = Path("/proc/net", table).read_text().splitlines()[1:]
+        except FileNotFoundError:  # no IPv6 here
+            continue
+        for fields in map(str.split, lines):
+            address, _, number = fields[1].partition(":")
+            if address == exact and int(number, 16) == port and fields[3] == UNCONNECTED:
+                yield fields[9]
 
 
 def _rows(table: Path) -> Iterator[tuple[str, str]]:
