@@ -177,3 +177,44 @@ async def test_the_shop_shows_what_is_forgotten(browser: Browser, port: int) -> 
     ]
     assert await browser.run("document.querySelector('#goods li:last-child h3').innerText") == "<b>Kite</b>"
     assert await browser.run("document.querySelector('#goods .late') === null")
+
+
+async def test_a_person_logs_in_and_fills_a_cart(origin: OriginApp, browser: Browser) -> None:
+    await browser.open(f"{url_of(origin)}/login?lang=ko")
+    await _filled_in(browser, "/login")
+    await browser.until("document.querySelector('#who') !== null && location.pathname === '/cart'")
+    assert "김민지 님으로 로그인되어 있습니다" in await browser.run("document.querySelector('#who').innerText")
+    assert await browser.run("document.documentElement.lang") == "ko"
+    for count in ("1", "2"):
+        await browser.run("document.querySelector('#shelf form:nth-of-type(3) button').click()")
+        await browser.until(f"document.querySelector('#cart td')?.innerText === '{count}'")
+    await browser.run("document.querySelector('#cart button').click()")
+    await browser.until(
+        "document.querySelector('#who') !== null && document.querySelector('#cart td') === null"
+    )
+    await browser.run("document.querySelector('[action^=\"/logout\"] button').click()")
+    await browser.until(
+        "document.querySelector('#login-form') !== null && document.querySelector('#who') === null"
+    )
+    assert await browser.run("document.cookie") == "", "no script reads the session's cookie"
+    await browser.open(f"{url_of(origin)}/login")
+
+
+async def _filled_in(browser: Browser, path: str) -> None:
+    for name, value in (("user", "김민지"), ("password", "any")):
+        await browser.run(f"document.querySelector('#login-form [name={name}]').value = '{value}'")
+    await browser.run("document.querySelector('#login-form button').click()")
+
+
+async def test_another_sites_form_does_not_reach_the_cart(origin: OriginApp, browser: Browser) -> None:
+    """The same server under another name is another site to a browser."""
+    await browser.open(f"{url_of(origin)}/login")
+    await _filled_in(browser, "/login")
+    await browser.until("document.querySelector('#who') !== null")
+    other = url_of(origin).replace("127.0.0.1", "localhost")
+    await browser.open(f"{other}/login")
+    form = f"'<form method=post action={url_of(origin)}/cart><input name=item value=3></form>'"
+    await browser.run(f"document.body.innerHTML = {form}; document.forms[0].submit()")
+    await browser.open(f"{url_of(origin)}/cart")
+    assert await browser.run("document.querySelector('#cart td') === null")
+    browser.complaints.clear()  # the policy of the page forbids sending forms elsewhere, and says so
