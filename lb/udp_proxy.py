@@ -85,7 +85,8 @@ class UdpProxy:
         self._place_of = place_of
         self._clients: dict[str, dict[tuple[int, bytes], UdpFlow]] = {}
         self._door: Door | None = None
-        self._reading = False
+        """The socket that answers leave through: the newest of those that are read."""
+        self._reading: dict[int, Door] = {}
         self._loop = asyncio.get_running_loop()
         self.delay = Delay(self._loop, self._arrived)
         self._quiet = asyncio.Event()
@@ -93,17 +94,15 @@ class UdpProxy:
     # -- the seam to the VIP -----------------------------------------------------------------------------------
 
     def start_accepting(self, sock: socket.socket) -> None:
-        """Read what comes to `sock`, which is bound, does not block, and stays the caller's."""
-        self.stop_accepting()
-        self._door = Door(sock)
-        self._loop.add_reader(sock.fileno(), self._readable)
-        self._reading = True
+        """Read what comes to `sock`, which is bound, does not block, and stays the caller's; there may be several."""
+        door = self._door = self._reading[sock.fileno()] = Door(sock)
+        self._loop.add_reader(sock.fileno(), self._readable, door)
 
     def stop_accepting(self) -> None:
         """Read no more; answers still go out through the socket."""
-        if self._reading and self._door is not None:
-            self._loop.remove_reader(self._door.sock.fileno())
-        self._reading = False
+        for number in self._reading:
+            self._loop.remove_reader(number)
+        self._reading.clear()
 
     def abort_all(self, reason: str) -> None:
         """Another balancer holds the VIP, or we end: relay nothing from here on. The flows' entries stay."""
@@ -134,9 +133,8 @@ class UdpProxy:
 
     # -- from clients ------------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
-        door, holder, clients = self._door, self.holder, self._clients
-        assert door is not None
+    def _readable(self, door: Door) -> None:
+        holder, clients = self.holder, self._clients
         for _ in range(BURST):
             instant = now()
             if instant >= holder.deadline:

@@ -20,7 +20,7 @@ from cdnlab.node.health_answer import answer as health_answer
 from cdnlab.node.metrics import Family
 from cdnlab.node.node import Node
 from cdnlab.node.process import binding
-from origin import echo, files, reply
+from origin import echo, files, reply, udp_echo
 from origin.behave import Behave
 from origin.fault_door import FaultDoor
 from origin.items_api import MAX_BODY, ItemsApi
@@ -56,6 +56,7 @@ class OriginApp:
         self.faults = FaultDoor(node, ALIVE)
         self.login = Login(keeper(node), self.shelf, self.site, node.name)
         self.address: tuple[str, int] | None = None
+        self.udp = list(udp_echo.ports(node))
         self._running = 0
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
@@ -74,6 +75,9 @@ class OriginApp:
         with binding(host, port, f"--listen, or nodes.{self.node.name} in the topology"):
             await web.TCPSite(self._runner, host, port, backlog=BACKLOG).start()
         self.address = self._runner.addresses[0][:2]
+        for udp, host, port in self.udp:
+            with binding(host, port, "ports.udp or origin.dns in the topology"):
+                udp.open(host, port)
         self.node.fault_desk.turns.append(self._turn)
 
     async def _turn(self, shut: bool) -> None:
@@ -102,6 +106,8 @@ class OriginApp:
 
     async def stop(self) -> None:
         """Close the listener and every connection."""
+        for udp, _, _ in self.udp:
+            udp.close()
         await self._runner.cleanup()
 
     def status(self) -> Mapping[str, Any]:

@@ -284,6 +284,13 @@ class OriginSpec(Section):
     session_lifetime: Duration = setting(
         1800.0, "A session that nobody used for this long is forgotten.", "seconds", ge=1.0, le=30 * 86400.0
     )
+    dns: int | None = setting(
+        None,
+        "UDP port on which origins answer DNS: where the edges of a place are (docs/flows.md). By default none.",
+        "port",
+        ge=1,
+        le=65535,
+    )
 
 
 class FailoverSpec(Section):
