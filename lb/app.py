@@ -13,14 +13,15 @@ from cdnlab.forward.control import PoolControl
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.metrics import listener_families, pool_families
 from cdnlab.forward.trail import Trail
+from cdnlab.forward.upkeep import Upkeep
 from cdnlab.forward.upstreams import (
     backend_rows,
     make_connector,
     make_forwarders,
     make_listener,
     make_upkeep,
+    pool_rows,
 )
-from cdnlab.forward.upkeep import Upkeep
 from cdnlab.net import tasks
 from cdnlab.net.clock import now
 from cdnlab.net.listener import Listener, quiet
@@ -33,7 +34,8 @@ from lb import failover_lease
 from lb.failover import State
 from lb.failover_lease import Failover
 from lb.http_proxy import HttpProxy
-from lb.routes import Routes
+from lb.l4_listeners import Layer4, pools_of
+from lb.routes import Routes, route_pools
 from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, STATE, TRANSITIONS
 from lb.vip import Vip, inherited, open_own, open_steered
 
@@ -59,7 +61,8 @@ class Balancer:
         self.forwarders: dict[str, Forwarder] = {}
         self.upkeeps: list[Upkeep] = []
         self._sweep: Sweep | None = None
-        node.connections = lambda: sum(len(listener.connections) for listener in self.listeners)
+        self.layer4: Layer4 | None = None
+        node.connections = self._connections
 
     async def start(self) -> None:
         """Open what this balancer listens on, and take part in failover. StartError, PlanError."""
@@ -68,14 +71,15 @@ class Balancer:
         sweep = self._sweep = Sweep(loop)
         connector = make_connector(node, loop, sweep)
         routes = topology.balancer_routes()
+        http = route_pools(routes)
         self.forwarders = make_forwarders(
-            topology, {route.pool for route in routes}, connector, node.secrets.hash_key
+            topology, http | pools_of(topology), connector, node.secrets.hash_key
         )
         proxy = HttpProxy(
             topology,
             node.name,
             Routes(routes),
-            self.forwarders,
+            {name: self.forwarders[name] for name in sorted(http)},
             Trail(node.name),
             self.tallies,
             node.ring,
@@ -88,10 +92,19 @@ class Balancer:
         for forwarder in self.forwarders.values():
             forwarder.pool.watch(self._forget)
         node.pools = PoolControl(node, lambda: [each.pool for each in self.forwarders.values()]).asked
+        if topology.l4:
+            self.layer4 = Layer4(node, connector, self.forwarders, sweep)
+        shared = []
         for spec, vip in zip(topology.vips, self.vips, strict=True):
             listener = make_listener(node, proxy, sweep, holder=vip)
             self.listeners.append(listener)
-            await self._take_part(vip, shared=self._come_by(vip, spec, listener))
+            shared.append(self._come_by(vip, spec, listener))
+            if self.layer4 is not None:
+                self.layer4.open(vip, spec)
+        if self.layer4 is not None:
+            self.layer4.start()
+        for vip, by_others in zip(self.vips, shared, strict=True):
+            await self._take_part(vip, shared=by_others)
         await self._until_held(2 * topology.failover.lease)
 
     def _come_by(self, vip: Vip, spec: VipSpec, listener: Listener) -> bool:
@@ -157,7 +170,8 @@ class Balancer:
             vip.close()  # nobody comes after us: who knocks now must be refused, not kept waiting
         for listener in self.listeners:
             listener.drain()
-        await quiet(self.listeners, deadline)
+        flows = [self.layer4.drain(deadline)] if self.layer4 is not None else []
+        await asyncio.gather(quiet(self.listeners, deadline), *flows)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -165,6 +179,8 @@ class Balancer:
             upkeep.stop()
         for listener in self.listeners:
             listener.abort_all("the balancer ends")
+        if self.layer4 is not None:
+            self.layer4.stop()
         for vip in self.vips:
             vip.close()
         for forwarder in self.forwarders.values():
@@ -190,8 +206,14 @@ class Balancer:
             "backends": [
                 row for forwarder in self.forwarders.values() for row in backend_rows(forwarder.pool)
             ],
+            "pools": pool_rows(forwarder.pool for forwarder in self.forwarders.values()),
             "vips": rows,
+            **(self.layer4.status() if self.layer4 is not None else {}),
         }
+
+    def _connections(self) -> int:
+        flows = self.layer4.connections if self.layer4 is not None else 0
+        return flows + sum(len(listener.connections) for listener in self.listeners)
 
     def metrics(self) -> Iterable[Family]:
         """The tier's table, filled."""
@@ -211,6 +233,8 @@ class Balancer:
         )
         yield from pool_families(self.forwarders.values())
         yield from listener_families(self.listeners)
+        if self.layer4 is not None:
+            yield from self.layer4.families()
 
     def _state(self, vip: Vip) -> State:
         for failover in self.failovers:

@@ -20,7 +20,7 @@ from cdnlab.node.health_answer import answer as health_answer
 from cdnlab.node.metrics import Family
 from cdnlab.node.node import Node
 from cdnlab.node.process import binding
-from origin import echo, files, reply, udp_echo
+from origin import echo, files, reply, tcp_echo, udp_echo
 from origin.behave import Behave
 from origin.fault_door import FaultDoor
 from origin.items_api import MAX_BODY, ItemsApi
@@ -57,6 +57,7 @@ class OriginApp:
         self.login = Login(keeper(node), self.shelf, self.site, node.name)
         self.address: tuple[str, int] | None = None
         self.udp = list(udp_echo.ports(node))
+        self.tcp = tcp_echo.make(node)
         self._running = 0
         self._busy: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
@@ -108,6 +109,8 @@ class OriginApp:
         """Close the listener and every connection."""
         for udp, _, _ in self.udp:
             udp.close()
+        if self.tcp is not None:
+            self.tcp[0].close()
         await self._runner.cleanup()
 
     def status(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
 from cdnlab.net.listening import listeners
+from cdnlab.plan.topology import Topology
 
 #: Connections that wait for a holder during a takeover; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
@@ -21,31 +22,48 @@ BACKLOG = 4096
 Address = tuple[str, int]
 
 
-def open_vip(address: Address) -> socket.socket:
-    """A listening TCP socket on a VIP's address; whoever holds the VIP accepts from it. LabError if it is taken."""
-    return _bind(address, listen=True)
+def open_vips(topology: Topology) -> dict[str, socket.socket]:
+    """All sockets of the VIPs, by the names under which balancers inherit them: those for HTTP by the VIP's, those at
+    layer 4 as lb.l4_listeners.inherited_key has it. Whoever holds the VIP accepts from them, or reads UDP's. LabError
+    if one is taken."""
+    found: dict[str, socket.socket] = {}
+    for vip in topology.vips:
+        host, port = topology.vip_address(vip)
+        found[vip.name] = open_vip((host, port))
+        for name, spec in topology.l4.items():
+            where = (host, topology.l4_port(spec))
+            found[f"{vip.name}/{name}"] = open_vip(
+                where, udp=spec.protocol == "udp", purpose=f"the VIP's {name}"
+            )
+    return found
 
 
-def check_free(addresses: Iterable[tuple[Address, str]]) -> None:
+def open_vip(address: Address, *, udp: bool = False, purpose: str = "the VIP") -> socket.socket:
+    """A listening TCP socket, or a bound UDP one, on a VIP's address. LabError if it is taken."""
+    return _bind(address, listen=not udp, purpose=purpose, udp=udp)
+
+
+def check_free(addresses: Iterable[tuple[Address, str]], *, udp: bool = False) -> None:
     """Try each (address, who will need it); LabError for the first that cannot be had."""
     for address, purpose in addresses:
-        _bind(address, listen=False, purpose=purpose).close()
+        _bind(address, listen=False, purpose=purpose, udp=udp).close()
 
 
-def _bind(address: Address, *, listen: bool, purpose: str = "the VIP") -> socket.socket:
+def _bind(address: Address, *, listen: bool, purpose: str = "the VIP", udp: bool = False) -> socket.socket:
     if address[1] == 0:
         remedy = "set ports.base in the topology, or use --port BASE"
         raise LabError(
             f"{purpose} has port 0, and nobody in the lab would know which that is", remedy, MISUSED
         )
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not udp:  # UDP's would share the port
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.setblocking(False)
         if listen:
             bound.listen(BACKLOG)
-            bound.setblocking(False)
     except OSError as error:
         bound.close()
         raise _refusal(address, purpose, error) from None

@@ -64,7 +64,8 @@ def _up(
 
         check_store(topology.store.url)
     addresses.check_free(_needed(topology, beside))  # the VIPs' own follow, and stay open
-    vips = {vip.name: addresses.open_vip(topology.vip_address(vip)) for vip in topology.vips}
+    addresses.check_free(_needed_for_udp(topology), udp=True)
+    vips = addresses.open_vips(topology)
     _save(choices, topology, state)
     embedded = embedded_store.NAME in beside
     tell(f"Starting {len(topology.nodes)} nodes{' and a store' if embedded else ''} …")
@@ -109,6 +110,22 @@ def _needed(
         admin = topology.admin_address(name)
         if admin is not None:
             yield admin, f"{name}'s admin API"
+    yield from _served(topology, "tcp")
+
+
+def _needed_for_udp(topology: Topology) -> Iterator[tuple[addresses.Address, str]]:
+    yield from _served(topology, "udp")
+    if topology.origin.dns is not None:
+        for name in topology.tier("origin"):
+            yield (topology.data_address(name)[0], topology.origin.dns), f"{name}'s DNS"
+
+
+def _served(topology: Topology, service: str) -> Iterator[tuple[addresses.Address, str]]:
+    """What origins serve besides HTTP, where a pool wants it of them."""
+    if any(pool.tier == "origin" and pool.service == service for pool in topology.pools.values()):
+        for name in topology.tier("origin"):
+            host, _ = topology.data_address(name)
+            yield (host, topology.service_port(name, service)), f"{name}'s echo over {service.upper()}"
 
 
 def _save(choices: Choices, topology: Topology, state: StateDirectory) -> None:

@@ -54,6 +54,7 @@ def welcome(
             f"  site      http://{show(topology.vip_address(vip))}/   (VIP {vip.name})"
             for vip in topology.vips
         ),
+        *_layer4(topology),
         *([f"  metrics   {prometheus}   (Prometheus)"] if prometheus else []),
         "",
         *_nodes(topology),
@@ -65,6 +66,13 @@ def welcome(
         f"End it: {command(state, 'down')}" if detached else "End it: Ctrl-C",
     ]
     return "\n".join(lines)
+
+
+def _layer4(topology: Topology) -> Iterator[str]:
+    for vip in topology.vips:
+        for name, spec in topology.l4.items():
+            where = show((topology.vip_address(vip)[0], topology.l4_port(spec)))
+            yield f"  {spec.protocol:<9} {where}   ({name}, layer 4)"
 
 
 def _nodes(topology: Topology) -> Iterator[str]:

@@ -38,7 +38,10 @@ class StubApp:
         host, port = self._node.topology.data_address(name)
         self._servers.append(await asyncio.start_server(self._answer, host, port))
         if name == self._node.topology.tier("lb")[0]:
-            for descriptor in self._node.inherited.values():
+            vips = [
+                each for key, each in self._node.inherited.items() if "/" not in key
+            ]  # not those at layer 4
+            for descriptor in vips:
                 self._servers.append(
                     await asyncio.start_server(self._answer, sock=socket.socket(fileno=os.dup(descriptor)))
                 )
