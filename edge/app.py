@@ -22,6 +22,7 @@ from cdnlab.forward.upstreams import (
     make_listener,
     make_upkeep,
     place_finder,
+    pool_rows,
     trip_times,
 )
 from cdnlab.net import tasks
@@ -37,6 +38,7 @@ from edge.cache import Cache
 from edge.coding.coder import Coder
 from edge.coding.rules import from_spec
 from edge.collapse import Flights
+from edge.configured import prepare, settings_of
 from edge.disk.opening import attach, directory_of, last_words, open_disk
 from edge.disk.opening import status as disk_status
 from edge.disk.storage import DiskStorage
@@ -47,7 +49,6 @@ from edge.parents import Parents
 from edge.purge.asked import target_rule
 from edge.purge.office import Office
 from edge.results import new_tallies
-from edge.settings import Settings
 from edge.upkeep import Upkeep, storage_of
 
 LOOK = 0.05  # seconds between looks whether a drain is over
@@ -102,6 +103,11 @@ class Edge:
         upkeep = Upkeep(cache.storage)
         node.policy = upkeep.change
         tasks.spawn(upkeep.run(), "edge upkeep")
+        node.prepare = lambda topology: prepare(self, topology)
+
+    def upkeeps(self) -> list[PoolUpkeep]:
+        """Those of the pools that the topology describes."""
+        return [self._pool_upkeep] if self._pool_upkeep is not None else []
 
     async def _turn(self, shut: bool) -> None:
         """Take connections, or refuse them. OSError if the address can't be had."""
@@ -135,23 +141,8 @@ class Edge:
 
     def _make_cache(self, forwarder: Forwarder) -> Cache:
         node, topology = self.node, self.node.topology
-        spec, pool = topology.edge, topology.pool(topology.edge.pool)
-        settings = Settings(
-            node.name,
-            node.place or topology.default_place,
-            places=frozenset(topology.place_codes()),
-            may_choose_place=topology.clients.may_choose_place,
-            object_max=min(spec.object_max, spec.memory // 8),
-            pool=topology.edge.pool,
-            origin_host=pool.origin_host,
-            forwarded_proto=pool.forwarded_proto,
-            trusted=topology.trusted_peers(node.name),
-            negative=spec.negative_ttl(),
-            stale_disconnected=spec.stale_disconnected,
-            background_max=spec.background_max,
-            rules=key_rules(topology.routes),
-            explain_key=node.secrets.explain_key,
-        )
+        spec = topology.edge
+        settings = settings_of(node, topology)
         storage = storage_of(spec.memory, spec.policy, spec.variants_max, spec.shadows)
         flights: Flights[Fetch] = Flights(spec.collapse_waiters, spec.collapse_timeout)
         rules = from_spec(spec.compression, spec.memory)
@@ -219,6 +210,7 @@ class Edge:
             return {}
         return {
             "backends": [row for each in self._forwarders.values() for row in backend_rows(each.pool)],
+            "pools": pool_rows(each.pool for each in self._forwarders.values()),
             "storage": Upkeep(cache.storage).status(),
             "disk": disk_status(cache.shelf),
             "fetches": len(cache.flights),

@@ -35,15 +35,20 @@ if TYPE_CHECKING:
 
 def make_pool(topology: Topology, name: str, secret: bytes = b"") -> Pool:
     """The pool `name` with its backends, algorithm and order of places; `secret` is that of the hash nodes agree on."""
+    backends = make_backends(topology, topology.backends(name))
+    return Pool(name, backends, topology.pool(name).algorithm, settings_of(topology, name, secret))
+
+
+def settings_of(topology: Topology, name: str, secret: bytes = b"") -> Settings:
+    """What the algorithm of the pool `name` goes by."""
     spec = topology.pool(name)
-    settings = Settings(
+    return Settings(
         nearest=places_by_distance(topology),
         inner=spec.inner,
         secret=secret,
         balance_factor=spec.balance_factor,
         by_source=spec.hash_on == "source",
     )
-    return Pool(name, make_backends(topology, topology.backends(name)), spec.algorithm, settings)
 
 
 def make_backends(topology: Topology, specs: Iterable[BackendSpec]) -> list[Backend]:

@@ -34,14 +34,14 @@ class Desk:
         self._purges = purges
         self._stream = stream
         self._node = node
-        self._target = target
+        self.target = target
         self._durable = durable
 
     async def purge(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """POST /purge. {"id", "node", "reach": "lab" or "edge"}: accepted for all edges that follow the stream, or
         applied at this edge, which then says why it went no further. BadRequest."""
         try:
-            rules = rules_of(asked, self._target)
+            rules = rules_of(asked, self.target)
             local = asked.get("local", False) is True
         except BadPurge as error:
             raise BadRequest(error.error, error.remedy) from None

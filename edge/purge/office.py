@@ -62,7 +62,7 @@ class Office:
             kept = position_file.read(directory)
             self.purges.begin_from(kept)
             self.purges.on_kept = self._want
-        desk = Desk(
+        desk = self._desk = Desk(
             self.purges, self._stream, node.name, target=target, durable=self._durable if directory else None
         )
         node.purge, node.purges = desk.purge, desk.look
@@ -83,6 +83,10 @@ class Office:
             await self._stream.start()
         if self._directory is not None:
             await self._durable()
+
+    def go_by(self, target: TargetRule) -> None:
+        """What the routes leave of a target is another thing from now on."""
+        self._desk.target = target
 
     # -- the file ------------------------------------------------------------------------------------------------------
 
