@@ -79,6 +79,9 @@ class OriginApp:
         for udp, host, port in self.udp:
             with binding(host, port, "ports.udp or origin.dns in the topology"):
                 udp.open(host, port)
+        if self.tcp is not None:
+            with binding(*self.tcp[1:], "ports.tcp in the topology"):
+                await self.tcp[0].open(*self.tcp[1:])
         self.node.fault_desk.turns.append(self._turn)
 
     async def _turn(self, shut: bool) -> None:
