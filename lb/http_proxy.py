@@ -26,6 +26,7 @@ from cdnlab.node.metrics import BOUNDS, Tallies, Tally
 from cdnlab.pool.reasons import Reason
 from cdnlab.wire.request import OURS
 from lb.heads import RequestPlan, ResponsePlan, upgrade_head, volatile_lines
+from lb.mirror import Copied, Copy
 from lb.stats import Outcome
 from lb.trace import Ids, good_request_id, good_traceparent
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from cdnlab.wire.fields import Field
     from cdnlab.wire.request import RequestBlock, RequestLine
     from cdnlab.wire.response import ResponseBlock
+    from lb.mirror import Mirror
+    from lb.rate_limit import RateLimit
+    from lb.rate_share import RateShare
     from lb.routes import Routes
 
 log = logging.getLogger("cdnlab.lb")
@@ -121,6 +125,8 @@ class HttpProxy:
         self._wall_offset = 0.0
         self._offset_until = 0.0
         """Wall time is read once a second, not once a request: the difference of the clocks hardly changes."""
+        self.rate_share: RateShare | None = None
+        """Who tells the other balancers what clients have spent."""
         self.configure(topology, routes, forwarders)
 
     def configure(self, topology: Topology, routes: Routes, forwarders: dict[str, Forwarder]) -> None:
@@ -128,6 +134,8 @@ class HttpProxy:
         has to be forgotten by whoever calls this."""
         self.routes = routes
         self.forwarders = forwarders
+        if self.rate_share is not None:
+            self.rate_share.serve(routes.limits())
         self._rules = key_rules(topology.routes)
         self._places = frozenset(topology.place_codes())
         self._may_choose = topology.clients.may_choose_place
@@ -150,6 +158,13 @@ class HttpProxy:
         self._only = routes.only
         """The pool of every request, where one route takes all."""
 
+    def stop(self) -> None:
+        """Nothing is told or copied any more."""
+        if self.rate_share is not None:
+            self.rate_share.stop()
+        for mirror in self.routes.mirrors():
+            mirror.stop()
+
     # -- requests -------------------------------------------------------------------------------------------------
 
     def handle(self, exchange: Exchange) -> None:
@@ -169,10 +184,16 @@ class HttpProxy:
             # one node asks another there, directly; passed on it would be our own word to a stranger
             self._refuse(exchange, 404, "this path is between nodes")
             return
-        pool = self.routes.pool(exchange.host, line.target.path)
-        if pool is None:
+        route = self.routes.route(exchange.host, line.target.path)
+        if route is None:
             self._refuse(exchange, 404, "no route is for this host and path")
             return
+        pool = route.pool
+        if route.special:
+            if route.limit is not None and self._limited(exchange, route.limit):
+                return
+            if route.split is not None:
+                pool = route.split.take()
         plan: RequestPlan | None = None
         if self._one_pool and line.ordinary:
             plan = block.derived  # type: ignore[assignment]
@@ -190,7 +211,8 @@ class HttpProxy:
                 standing.prefix, standing.source = b"", client_key(self._client(exchange))
             elif standing.forwarder.pool.keyed:
                 standing.prefix = self._prefix(exchange.scheme, plan.claims.host, pool)
-            self._send(exchange, standing)
+            copy = self._copy(exchange, standing, route.mirror) if route.mirror is not None else None
+            self._send(exchange, standing, copy)
             if self._only is not None and line.ordinary and not exchange.explain:
                 standing.block, standing.volatile = block, exchange.volatile
 
@@ -216,21 +238,25 @@ class HttpProxy:
         standing = exchange.tag = Standing(exchange.peer, place, self.tallies.of(place), forwarder)
         if self._rules is not None:
             standing.rules = self._rules.host(plan.claims.host)
-        lines = standing.lines if plan.ours else standing.peer_line
         for name, value in volatile:
             if name == b"x-request-id":
                 if good_request_id(value):
                     standing.request_id = value
-            elif name == b"traceparent":
-                if good_traceparent(value):
-                    standing.traceparent = value
-            elif name == b"x-forwarded-for" and exchange.trusted:
-                lines = b"X-Forwarded-For: %b\r\n" % forwarded_for(exchange.peer, True, volatile)
-                if plan.ours:
-                    lines += standing.place_line
+            elif name == b"traceparent" and good_traceparent(value):
+                standing.traceparent = value
         mark = self._mark_line(exchange, standing.rules) if exchange.explain and plan.ours else b""
-        standing.rest = b"".join((plan.middle, plan.chain, lines, volatile_lines(volatile), mark))
+        standing.rest = self._rest(exchange, plan, standing) + mark
         return standing
+
+    def _rest(self, exchange: Exchange, plan: RequestPlan, standing: Standing) -> bytes:
+        """The outgoing head between the request line and the ids."""
+        volatile = exchange.volatile
+        lines = standing.lines if plan.ours else standing.peer_line
+        if exchange.trusted and any(name == b"x-forwarded-for" for name, _ in volatile):
+            lines = b"X-Forwarded-For: %b\r\n" % forwarded_for(exchange.peer, True, volatile)
+            if plan.ours:
+                lines += standing.place_line
+        return b"".join((plan.middle, plan.chain, lines, volatile_lines(volatile)))
 
     def _mark_line(self, exchange: Exchange, rules: HostRules | None) -> bytes:
         line, marks = exchange.line, [value for name, value in exchange.volatile if name == b"cdnlab-explain"]
@@ -249,7 +275,45 @@ class HttpProxy:
             return exchange.peer
         return client_address(exchange.peer, True, exchange.field(b"x-forwarded-for"), self.trusted)
 
-    def _send(self, exchange: Exchange, standing: Standing) -> None:
+    def _limited(self, exchange: Exchange, limit: RateLimit) -> bool:
+        """Whether the client has sent too many; then it has been told so."""
+        seconds = limit.wait(client_key(self._client(exchange)), exchange.started)
+        if seconds:
+            self._refuse(exchange, 429, limit.sentence(seconds), limit.fields(seconds))
+        return seconds > 0
+
+    def _copy(self, exchange: Exchange, standing: Standing, mirror: Mirror) -> Copy | None:
+        """This request for the mirror's pool, where it is its turn and can be copied."""
+        if not mirror.take():
+            return None
+        line, block, ids = exchange.line, exchange.block, self.ids
+        plan = self._plan(block, exchange.host, line.version, exchange.scheme, mirror.pool)
+        if plan.upgrade:
+            mirror.skip(Copied.UPGRADE)
+            return None
+        # made now, so that the two bear the same
+        standing.request_id = standing.request_id or ids.request_id()
+        standing.traceparent = standing.traceparent or ids.traceparent()
+        rest = self._rest(exchange, plan, standing).replace(b"\r\nExpect: 100-continue\r\n", b"\r\n", 1)
+        head = b"%b%bCdnlab-Mirrored: %b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n\r\n" % (
+            line.start if standing.rules is None else _ruled(line, standing.rules),
+            rest,
+            self.name.encode(),
+            standing.request_id,
+            standing.traceparent,
+        )
+        return Copy(
+            mirror,
+            self.forwarders[mirror.pool],
+            head,
+            line.method,
+            standing.place,
+            line.idempotent,
+            exchange.body,
+            exchange.started,
+        )
+
+    def _send(self, exchange: Exchange, standing: Standing, copy: Copy | None = None) -> None:
         line, ids = exchange.line, self.ids
         start = line.start if standing.rules is None else _ruled(line, standing.rules)
         request_id = standing.request_id or ids.request_id()
@@ -274,7 +338,11 @@ class HttpProxy:
             forward.aim(standing.source or edge_key(standing.prefix, line.target.canonical, standing.rules))
         exchange.source = proxied
         proxied.forward = forward
+        if copy is not None and forward.upload is not None:
+            forward.upload.tee = copy
         forward.begin()
+        if copy is not None and not body:
+            copy.send()
 
     # -- answers of our own ---------------------------------------------------------------------------------------
 

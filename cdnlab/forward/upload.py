@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdnlab.net.client import Upstream
-    from cdnlab.net.exchange import Exchange
+    from cdnlab.net.exchange import BodySink, Exchange
     from cdnlab.wire.fields import Field
 
 #: Seconds to wait for a backend's 100 (Continue) before the body is sent anyway (curl waits 1 s).
@@ -33,6 +33,7 @@ class Upload:
         "done",
         "exchange",
         "started",
+        "tee",
         "trailers",
         "upstream",
     )
@@ -53,6 +54,8 @@ class Upload:
         self.started = False
         self.done = False
         self.trailers: tuple[Field, ...] = ()
+        self.tee: BodySink | None = None
+        """Who gets the body, too, as it comes."""
         self._limit = limit
         self._expect = expect
         self._interim = interim
@@ -143,6 +146,8 @@ class Upload:
                 kept.append(data)
         if self.upstream is not None:
             self.upstream.write(data)
+        if self.tee is not None:
+            self.tee.body_data(data)
 
     def body_end(self, trailers: tuple[Field, ...]) -> None:
         """The body is complete."""
@@ -150,8 +155,12 @@ class Upload:
         self.trailers = trailers
         if self.upstream is not None:
             self.upstream.end(trailers)
+        if self.tee is not None:
+            self.tee.body_end(trailers)
 
     def body_failed(self, reason: str) -> None:
         """The client will not send the rest."""
+        if self.tee is not None:
+            self.tee.body_failed(reason)
         if not self.done:
             self._when_failed(reason)
