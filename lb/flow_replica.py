@@ -137,7 +137,7 @@ class Flows:
             "evicted": table.evicted,
             "refused": table.full,
             "unreadable": table.malformed,
-            "replica": None if self.replica is None else self.replica.status(),
+            "replica_status": None if self.replica is None else self.replica.status(),
         }
 
     def shown(self, limit: int = SHOW) -> dict[str, Any]:

@@ -38,6 +38,8 @@ from lb.flow_rows import Rows
 
 #: Seconds for which a flow that ended stays to be seen, where nothing else needs its entry.
 LINGER = 5.0
+#: Seconds after which others hear for the second time of a flow: what it began with says little.
+SOON = 1.0
 #: Rows that are compared when a client is looked for by its prefix: one with thousands of flows may share its head.
 KIN_STEPS = 64
 #: Backends whose names a table learns: what is in the store may be anybody's.
@@ -161,7 +163,7 @@ class FlowTable:
         self.opened += 1
         rows.near[row * ENDPOINT : row * ENDPOINT + ENDPOINT] = endpoint(local)
         rows.backend[row], rows.last[row] = peer, now
-        self._lay(row, ACTIVE, now + service.refresh)
+        self._lay(row, ACTIVE, now + min(service.refresh, SOON))
         self._tell(row, service, now)
         return row
 

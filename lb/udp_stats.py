@@ -38,7 +38,10 @@ DATAGRAMS = MetricSpec(
 )
 BYTES = MetricSpec("cdnlab_lb_udp_bytes_total", "counter", ("listener", "direction"), "Their bytes.")
 DROPPED = MetricSpec(
-    "cdnlab_lb_udp_dropped_total", "counter", ("listener", "reason"), "Datagrams that went no further, by why."
+    "cdnlab_lb_udp_dropped_total",
+    "counter",
+    ("listener", "reason"),
+    "Datagrams that went no further, by why.",
 )
 MOVED = MetricSpec(
     "cdnlab_lb_udp_moved_total",

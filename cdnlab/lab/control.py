@@ -2,6 +2,7 @@
 
     GET  /lab /status                                              on lab.sock and on the page's port
     GET  /requests /events ?after=N&node=NAME&limit=N              the same; feed.py says what the numbers mean
+    GET  /flows ?limit=N                                           the same; up to N entries of each balancer
     POST /kill /pause /resume /start {"node": NAME}   /down        on lab.sock only
     GET  / and the page's files                                    on the page's port only
 
@@ -76,8 +77,13 @@ class Control:
         async def status(request: web.Request) -> web.Response:
             return answer(await self._gather.status())
 
+        async def flows(request: web.Request) -> web.Response:
+            limit = _number(request, "limit")
+            return answer(await self._gather.flows(NEWEST if limit is None else limit))
+
         app.router.add_get("/lab", lab)
         app.router.add_get("/status", status)
+        app.router.add_get("/flows", flows)
         for kind in ("requests", "events"):
             app.router.add_get(f"/{kind}", self._feed(kind))
 

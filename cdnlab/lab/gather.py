@@ -65,6 +65,19 @@ class Gather:
                 self._looked = time.monotonic()
         return self._status
 
+    async def flows(self, limit: int) -> Json:
+        """{"nodes": [what each balancer that can be asked says of its flow table, with up to `limit` entries]}."""
+        balancers = set(self._topology.tier("lb"))
+        asked = [one for one in self._nodes() if one.name in balancers and one.ready and not one.paused]
+        answers = await asyncio.gather(*(self._flows(one.name, limit) for one in asked))
+        return {"nodes": [answer for answer in answers if answer is not None]}
+
+    async def _flows(self, name: str, limit: int) -> Json | None:
+        try:
+            return await self._api.ask(name, f"/flows?limit={limit}")
+        except NoAnswer:
+            return None
+
     async def feed(self, kind: str, after: int, node: str | None, limit: int) -> Json:
         """{kind: the newest `limit` entries after number `after`, oldest first, "next": the number to ask from then}.
 

@@ -1,0 +1,110 @@
+"""How `cdnlab status --flows` looks: a line for each balancer's flow table, and every flow once, with both four-tuples.
+
+Pure: it reads the answer of /flows. A flow that several balancers know stands there once, by the word of the one that
+relays it; the others have it from the store, and the age of what they have stands beside their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cdnlab.lab import tables
+
+Json = Mapping[str, Any]
+
+COLOURS = {"active": "green", "replica": "cyan", "closed": "dim"}
+#: Columns from which what went by fits beside the four-tuples.
+WIDE = 130
+NONE = "No balancer says anything of flows: none runs, or the topology has no `l4`."
+
+
+def merged(nodes: Sequence[Json]) -> list[dict[str, Any]]:
+    """Every flow once, with `by` (who relays it, or None) and `known` (who else has an entry); live ones first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for node in nodes:
+        for row in node.get("rows") or ():
+            key = (row["service"], row["client"])
+            live = row["state"] == "active"
+            entry = found.get(key)
+            if entry is None or (live and entry["by"] is None):
+                known = [] if entry is None else [*entry["known"]]
+                entry = found[key] = {**row, "by": node["node"] if live else None, "known": known}
+            if not live:
+                entry["known"].append(node["node"])
+    return sorted(found.values(), key=lambda row: (row["by"] is None, -row["first"]))
+
+
+def render(answer: Json, wall: float, width: int) -> RenderableType:
+    """The whole of it for a terminal `width` columns wide; `wall` is the time now, seconds."""
+    nodes: list[Json] = list(answer.get("nodes") or [])
+    if not nodes:
+        return Text(NONE)
+    parts: list[RenderableType] = [_summary(node) for node in nodes]
+    rows = merged(nodes)
+    if rows:
+        parts += ["", _table(rows, wall, width)]
+    hidden = max(sum(int(node.get(state) or 0) for state in COLOURS) - len(node["rows"]) for node in nodes)
+    if hidden > 0:
+        parts.append(Text(f"… and {hidden:,} more: --json has up to 5,000 of each balancer", style="dim"))
+    return Group(*parts)
+
+
+def _summary(node: Json) -> Text:
+    known = {key: int(node.get(key) or 0) for key in COLOURS}
+    counts = ", ".join(f"{count:,} {word}" for word, count in known.items())
+    text = Text.assemble(
+        (str(node["node"]), "bold"), f"  {counts} of {int(node.get('max') or 0):,} entries", "  "
+    )
+    return text.append(*_replica(node.get("replica_status")))
+
+
+def _replica(replica: Json | None) -> tuple[str, str]:
+    """The age of what it knows of others' flows, and its colour."""
+    if replica is None:
+        return "no replica: no store, or flows.replicate is off", "yellow"
+    age = tables.number(replica.get("age"))
+    if age is None:
+        return "replica: nothing heard of the store yet", "yellow"
+    word = f"replica {age:.1f} s old"
+    waits = int(replica.get("unsent") or 0)
+    if replica.get("state") != "follows":
+        return f"{word}: the store is {replica.get('state')}, {waits:,} changes wait", "red"
+    return word, "yellow" if age > 2 else "dim"
+
+
+def _table(rows: Sequence[Json], wall: float, width: int) -> RenderableType:
+    right = ["up", "down", "age", "idle", "left"]
+    last = ["up", "down", "age", "idle", "left", "relayed by"] if width >= WIDE else ["idle", "left", "by"]
+    tuples = ["client", "VIP", "balancer", "backend"]
+    table = tables.plain_table("service", *tuples, "state", *last, right=right)
+    for row in rows:
+        table.add_row(*_row(row, wall, wide=width >= WIDE))
+    return table
+
+
+def _row(row: Json, wall: float, *, wide: bool) -> list[str | Text]:
+    state = str(row["state"])
+    cells: list[str | Text] = [
+        tables.printable(row["service"]),
+        tables.printable(row["client"]),
+        tables.printable(row["vip"]),
+        tables.printable(row["local"]) or tables.NONE,
+        Text(f"{tables.printable(row['backend'])} {tables.printable(row['remote'])}"),
+        Text(state, style=COLOURS.get(state, "")),
+    ]
+    if wide:
+        cells += [tables.size(row["up"]), tables.size(row["down"]), tables.ago(row["first"], wall)]
+    left = tables.number(row["left"]) or 0.0
+    cells += [tables.ago(row["last"], wall), f"{left:.0f} s" if left < 600 else f"{left / 60:.0f} min"]
+    return [*cells, _who(row)]
+
+
+def _who(row: Json) -> str:
+    known = ", ".join(map(str, row["known"]))
+    if row["by"] is None:
+        return f"nobody; known to {known}"
+    return f"{row['by']}; known to {known}" if known else str(row["by"])
