@@ -24,6 +24,7 @@ from cdnlab.pool.reasons import Reason
 from cdnlab.pool.retry import NotAgain
 
 if TYPE_CHECKING:
+    from cdnlab.forward.sticky import Stickiness
     from cdnlab.forward.upload import Upload
     from cdnlab.net.exchange import Exchange
     from cdnlab.pool.ejection import Ejector
@@ -32,6 +33,9 @@ log = logging.getLogger("cdnlab.forward")
 
 #: Statuses from which on a response is looked at: they may be a backend's failure.
 SERVER_ERRORS = 500
+#: How many requests are moved off a backend in one go, and the pause in seconds before the next.
+SLICE = 16
+PAUSE = 0.002
 
 
 class Forwarder:
@@ -57,6 +61,7 @@ class Forwarder:
         "retries",
         "retry",
         "silence",
+        "sticky",
         "timed",
         "wary",
     )
@@ -81,6 +86,8 @@ class Forwarder:
         """Those that wait for a connection."""
         self.ejector: Ejector | None = None
         """Who is told of failures, where failures may eject."""
+        self.sticky: Stickiness | None = None
+        """Who keeps the pool's clients with their backends, where that is wanted."""
         self.retries: dict[Reason, int] = dict.fromkeys(Reason, 0)
         """Attempts after the first, by why the one before had failed."""
         self.not_again: dict[NotAgain, int] = dict.fromkeys(NotAgain, 0)
@@ -167,8 +174,8 @@ class Forwarder:
                     self.ejector.failed(backend, Reason.TIMED_OUT, now())
         self.abandon(backend, detail)
 
-    def abandon(self, backend: Backend, detail: str = "the backend was taken out of use") -> int:
-        """Whoever waits for `backend` and has no head yet goes to the next candidate, if it may; how many did.
+    def abandon(self, backend: Backend, detail: str = "it was taken out of use") -> None:
+        """Whoever waits for `backend` and has no head yet goes to the next candidate, if it may.
 
         A killed backend says so by itself: its kernel resets what is open. A frozen one says nothing at all, and its
         kernel even goes on taking connections. Whoever may not be sent again, or has nowhere to go, stays: a backend
@@ -176,14 +183,20 @@ class Forwarder:
 
         Nobody keeps a set of attempts per backend, which every request would pay for: the connections know.
         """
-        waiting: list[Attempt] = [*self.connector.waiting_for(backend), *self.connecting]
-        moved = sum(each.abandoned(backend, detail) for each in waiting if each.backend is backend)
-        self.abandoned += moved
-        if moved:
-            log.warning(
-                "pool %s: %d requests were moved off %s: %s", self.pool.name, moved, backend.name, detail
-            )
-        return moved
+        waiting = [*self.connector.waiting_for(backend), *self.connecting]
+        waiting = [each for each in waiting if each.backend is backend]
+        if waiting:
+            log.warning("pool %s: %d requests wait for %s: %s", self.pool.name, len(waiting), backend.name, detail)
+            self._move(waiting, backend, detail)
+
+    def _move(self, waiting: list[Attempt], backend: Backend, detail: str) -> None:
+        """A few at a time: each mostly needs a new connection, and two thousand of those in one go stop the loop for
+        longer than a VIP's lease (seen)."""
+        for each in waiting[-SLICE:]:
+            self.abandoned += each.backend is backend and each.abandoned(backend, detail)
+        del waiting[-SLICE:]
+        if waiting:
+            self.connector.loop.call_later(PAUSE, self._move, waiting, backend, detail)
 
     # -- room -----------------------------------------------------------------------------------------------------
 

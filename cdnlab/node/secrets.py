@@ -22,6 +22,11 @@ HASH_KEY = "hash_key"
 COOKIE_KEY = "cookie_key."  # followed by the key's id, which the cookie names
 FIRST_COOKIE_KEY = "1"
 
+COOKIE_KEYS = 2
+"""Cookie keys that are valid at a time: the newest, and the one before it."""
+STAGED = 5.0
+"""Seconds for which a new cookie key is only accepted. By then every node has read it, and may sign with it."""
+
 _REMEDY = "the lab makes it when it starts; stop the lab and start it again with cdnlab up"
 
 
@@ -31,7 +36,7 @@ class SecretsError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secrets:
-    """A node's secrets; `cookie_keys` by key id, the last one (by id) signs and all verify."""
+    """A node's secrets; `cookie_keys` by key id as they were at the start, the oldest first: all verify."""
 
     admin_token: str = field(default_factory=lambda: randomness.token_hex(SIZE))
     explain_key: bytes = field(default_factory=lambda: randomness.token_bytes(SIZE))
@@ -47,7 +52,10 @@ def make(directory: Path) -> Secrets:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
-        for name in (ADMIN_TOKEN, EXPLAIN_KEY, HELLO_KEY, HASH_KEY, COOKIE_KEY + FIRST_COOKIE_KEY):
+        names = [ADMIN_TOKEN, EXPLAIN_KEY, HELLO_KEY, HASH_KEY]
+        if not any(directory.glob(COOKIE_KEY + "*")):  # a key that was rotated out stays out
+            names.append(COOKIE_KEY + FIRST_COOKIE_KEY)
+        for name in names:
             _write(directory / name, randomness.token_hex(SIZE))
     except OSError as error:
         raise SecretsError(
@@ -59,16 +67,52 @@ def make(directory: Path) -> Secrets:
 
 def load(directory: Path) -> Secrets:
     """Read the secrets from `directory`. SecretsError names the first file that is missing or unusable."""
-    cookies = sorted(path for path in directory.glob(COOKIE_KEY + "*") if path.is_file())
-    if not cookies:
-        raise SecretsError(f"there is no cookie key {directory / COOKIE_KEY}ID; {_REMEDY}")
+    cookies = cookie_keys(directory, float("inf"))[0]
     return Secrets(
         admin_token=_read(directory / ADMIN_TOKEN).hex(),
         explain_key=_read(directory / EXPLAIN_KEY),
         hello_key=_read(directory / HELLO_KEY),
         hash_key=_read(directory / HASH_KEY),
-        cookie_keys={path.name.removeprefix(COOKIE_KEY): _read(path) for path in cookies},
+        cookie_keys=cookies,
     )
+
+
+def age_order(kid: str) -> tuple[int, str]:
+    """How the ids of cookie keys are ordered, the newest last: numbers as numbers."""
+    return (int(kid), "") if kid.isdigit() else (0, kid)
+
+
+def cookie_keys(directory: Path, wall: float) -> tuple[dict[str, bytes], str]:
+    """The cookie keys that are valid now, by id, and the id of the one that signs: the newest, once it has been there
+    for STAGED seconds (its file's time says since when, `wall` what time it is). SecretsError."""
+    found = []
+    for path in directory.glob(COOKIE_KEY + "*"):
+        try:
+            found.append((path.name.removeprefix(COOKIE_KEY), path, path.stat().st_mtime))
+        except FileNotFoundError:
+            pass  # rotated out just now
+    found.sort(key=lambda each: age_order(each[0]))
+    kept = found[-COOKIE_KEYS:]
+    if not kept:
+        raise SecretsError(f"there is no cookie key {directory / COOKIE_KEY}ID; {_REMEDY}")
+    ripe = [kid for kid, _, since in kept if since + STAGED <= wall]
+    return {kid: _read(path) for kid, path, _ in kept}, ripe[-1] if ripe else kept[0][0]
+
+
+def rotate(directory: Path) -> tuple[str, tuple[str, ...]]:
+    """Make a new cookie key, and remove those that are one too old; (its id, theirs). SecretsError."""
+    known = sorted(
+        (path.name.removeprefix(COOKIE_KEY) for path in directory.glob(COOKIE_KEY + "*")), key=age_order
+    )
+    new = str(1 + max((int(kid) for kid in known if kid.isdigit()), default=0))
+    old = tuple(known[: len(known) + 1 - COOKIE_KEYS])
+    try:
+        _write(directory / (COOKIE_KEY + new), randomness.token_hex(SIZE))
+        for kid in old:
+            (directory / (COOKIE_KEY + kid)).unlink(missing_ok=True)
+    except OSError as error:
+        raise SecretsError(f"cannot write {error.filename or directory}: {error.strerror}") from error
+    return new, old
 
 
 def _write(path: Path, text: str) -> None:
