@@ -30,11 +30,12 @@ from cdnlab.node.degrades import Feature
 from cdnlab.node.metrics import Family, Tallies, family
 from cdnlab.node.node import Node
 from cdnlab.plan.settings import Vip as VipSpec
-from lb import failover_lease
+from lb import failover_lease, traffic
 from lb.failover import State
 from lb.failover_lease import Failover
 from lb.http_proxy import HttpProxy
 from lb.l4_listeners import Layer4, pools_of
+from lb.rate_share import RateShare
 from lb.routes import Routes, route_pools
 from lb.stats import BYTES, DURATION, ERRORS, HOLDER, OUTCOMES, REQUESTS, STATE, TRANSITIONS
 from lb.vip import Vip, inherited, open_own, open_steered
@@ -61,6 +62,7 @@ class Balancer:
         self.forwarders: dict[str, Forwarder] = {}
         self.upkeeps: list[Upkeep] = []
         self._sweep: Sweep | None = None
+        self.proxy: HttpProxy | None = None
         self.layer4: Layer4 | None = None
         node.connections = self._connections
 
@@ -86,6 +88,8 @@ class Balancer:
             topology.trusted_peers(node.name),
             node.secrets.explain_key,
         )
+        self.proxy = proxy
+        self._share_limits(proxy)
         self.upkeeps = [make_upkeep(node, forwarder) for forwarder in self.forwarders.values()]
         for upkeep in self.upkeeps:
             upkeep.start()
@@ -154,6 +158,17 @@ class Balancer:
         while now() < deadline and not all(each.held for each in self.failovers):  # noqa: ASYNC110
             await asyncio.sleep(LOOK)
 
+    def _share_limits(self, proxy: HttpProxy) -> None:
+        """Count together with the other balancers what is to be counted so."""
+        node = self.node
+        if node.store is None:
+            return
+        proxy.rate_share = RateShare(node.store, node.topology.name)
+        proxy.rate_share.serve(proxy.routes.limits())
+        proxy.rate_share.start()
+        if any(limit.spec.shared for limit in proxy.routes.limits()):
+            node.degrades.register(Feature.RATE_LIMITS)
+
     def _forget(self) -> None:
         """A pool chooses in another way: what connections remember of their last request says by what key."""
         for listener in self.listeners:
@@ -177,6 +192,8 @@ class Balancer:
         """Close everything."""
         for upkeep in self.upkeeps:
             upkeep.stop()
+        if self.proxy is not None:
+            self.proxy.stop()
         for listener in self.listeners:
             listener.abort_all("the balancer ends")
         if self.layer4 is not None:
@@ -208,6 +225,7 @@ class Balancer:
             ],
             "pools": pool_rows(forwarder.pool for forwarder in self.forwarders.values()),
             "vips": rows,
+            "traffic": traffic.rows(self.proxy.routes) if self.proxy is not None else [],
             **(self.layer4.status() if self.layer4 is not None else {}),
         }
 
@@ -231,6 +249,8 @@ class Balancer:
                 for state, count in self._transitions(vip).items()
             ],
         )
+        if self.proxy is not None:
+            yield from traffic.families(self.proxy.routes)
         yield from pool_families(self.forwarders.values())
         yield from listener_families(self.listeners)
         if self.layer4 is not None:
