@@ -9,14 +9,14 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cdnlab.lab import fault_view, policies_view, tables
+from cdnlab.lab import fault_view, flows_view, policies_view, tables
 from cdnlab.lab.ask import ask
 from cdnlab.lab.client import run
 from cdnlab.lab.errors import LabError
@@ -39,6 +39,9 @@ def command(
         bool,
         typer.Option("--policies", help="Instead: what the hit ratio would have been under each policy."),
     ] = False,
+    flows: Annotated[
+        bool, typer.Option("--flows", help="Instead: each flow at layer 4, with both its four-tuples.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the lab's own answer, one object per look.")
     ] = False,
@@ -47,40 +50,31 @@ def command(
     """Show each node: its state and why, its traffic, who holds the VIP, which backends are passed over."""
 
     def work(where: StateDirectory) -> None:
-        look = _policies if policies else render
+        look = FLOWS if flows else POLICIES if policies else NODES
         if watch:
             _watch(where, as_json, look)
         elif as_json:
-            answer = ask(where, "/status")
-            shown = of_status(answer) if policies else answer
-            print(json.dumps(shown, indent=2, ensure_ascii=False))
+            print(json.dumps(look.told(ask(where, look.path(True))), indent=2, ensure_ascii=False))
         else:
             console = tables.console()
-            console.print(look(ask(where, "/status"), time.time(), console.width))
+            console.print(look.render(ask(where, look.path(False)), time.time(), console.width))
 
     run(state, work)
 
 
-def _policies(answer: Json, wall: float, width: int) -> RenderableType:
-    return policies_view.render(of_status(answer))
-
-
-def _watch(
-    where: StateDirectory, as_json: bool, render: Callable[[Json, float, int], RenderableType]
-) -> None:
+def _watch(where: StateDirectory, as_json: bool, look: Look) -> None:
+    path = look.path(as_json)
     if as_json:
         while True:
-            answer = ask(where, "/status")
-            seen = of_status(answer) if render is _policies else answer
-            print(json.dumps(seen, ensure_ascii=False), flush=True)
+            print(json.dumps(look.told(ask(where, path)), ensure_ascii=False), flush=True)
             time.sleep(PERIOD)
     console = tables.console()
-    shown: RenderableType = render(ask(where, "/status"), time.time(), console.width)
+    shown: RenderableType = look.render(ask(where, path), time.time(), console.width)
     with Live(shown, console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
             time.sleep(PERIOD)
             try:
-                shown = render(ask(where, "/status"), time.time(), console.width)
+                shown = look.render(ask(where, path), time.time(), console.width)
                 live.update(shown, refresh=True)
             except LabError as gone:
                 notice = Text(f"{gone.problem}; what follows is old", style="red")
@@ -284,3 +278,26 @@ def _passed(over: Sequence[Json], wall: float) -> list[RenderableType]:
             why.append(f" · since {since}", style="dim")
         table.add_row(Text(f"  {entry['backend']}", style="yellow"), ", ".join(entry["by"]), why)
     return [table]
+
+
+class Look(NamedTuple):
+    """One of the things that the command shows: what is asked, and how the answer is shown and told."""
+
+    render: Callable[[Json, float, int], RenderableType]
+    told: Callable[[Json], Any]
+    asked: str = "/status"
+    limits: tuple[int, int] | None = None
+    """Entries for a terminal and for JSON."""
+
+    def path(self, as_json: bool) -> str:
+        """What to ask the lab for."""
+        return self.asked if self.limits is None else f"{self.asked}?limit={self.limits[as_json]}"
+
+
+def _as_it_is(answer: Json) -> Json:
+    return answer
+
+
+NODES = Look(render, _as_it_is)
+POLICIES = Look(lambda answer, wall, width: policies_view.render(of_status(answer)), of_status)
+FLOWS = Look(flows_view.render, _as_it_is, "/flows", (200, 5000))
