@@ -1,7 +1,7 @@
 """Another version of a pool's settings, taken up while exchanges run.
 
 Decides which backends of the old version are those of the new one: the same name at the same address, over the same
-kind of connection. Those keep everything, since they stay the same objects: idle connections, counts, verdicts, pins and
+kind of connection. Those keep everything, since they stay the same objects: connections, counts, verdicts, pins and
 flows. Anything else with the same name is another server, and begins as an unknown one.
 """
 

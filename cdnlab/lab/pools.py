@@ -233,6 +233,9 @@ def _tell(
                     refused = error
     done = [row for row in rows if row["done"]]
     if not done and refused is not None:
+        pool = orders[0][0]
+        if pool not in topology.pools and "this node has no pool" in refused.problem:
+            raise LabError(f"there is no pool {pool}", did_you_mean(pool, topology.pools), MISUSED)
         raise refused
     print(json.dumps({"nodes": rows}, ensure_ascii=False) if as_json else _lines(rows, topology))
     if refused is not None and "this node has no pool" not in refused.problem:

@@ -82,7 +82,7 @@ class Round:
         self._topology = topology
         self._number = number
         self._token = admin_token(where)
-        dead = {row["name"] for row in ask(where, "/status")["nodes"] if row.get("running") is False}
+        dead = {row["name"] for row in ask(where, "/lab")["nodes"] if row.get("running") is False}
         self._nodes = [name for name in topology.nodes if name not in dead]
 
     def run(self) -> list[str]:

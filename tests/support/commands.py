@@ -15,10 +15,14 @@ class Typed:
     """Types one command again and again for the lab in `state`."""
 
     def __init__(
-        self, command: Callable[..., Any], state: Path | None, monkeypatch: pytest.MonkeyPatch
+        self, command: Callable[..., Any] | typer.Typer, state: Path | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self._app = typer.Typer()
-        self._app.command()(command)
+        """`command`: a function, or a group of them."""
+        if isinstance(command, typer.Typer):
+            self._app = command
+        else:
+            self._app = typer.Typer()
+            self._app.command()(command)
         self._state = [] if state is None else ["--state", str(state)]
         self._monkeypatch = monkeypatch
 
