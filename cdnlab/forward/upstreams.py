@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from cdnlab.forward.client import client_key
 from cdnlab.forward.connect import Connector
 from cdnlab.forward.explain import MARK_FIELD, check
 from cdnlab.forward.forwarder import Forwarder
@@ -22,6 +23,7 @@ from cdnlab.net.timers import Sweep
 from cdnlab.node.health_answer import answer as health_answer
 from cdnlab.pool.algorithms.registry import Settings
 from cdnlab.pool.backend import Backend
+from cdnlab.pool.gcra import Gcra
 from cdnlab.pool.health import Transition
 from cdnlab.pool.pool import Pool
 from cdnlab.pool.reasons import Reason
@@ -30,6 +32,7 @@ from cdnlab.world.distance import nearest_first, round_trip
 if TYPE_CHECKING:
     from cdnlab.net.exchange import Exchange, Handler
     from cdnlab.node.node import Node
+    from cdnlab.plan.bounds import Limits
     from cdnlab.plan.topology import BackendSpec, PoolSpec, Topology, UpstreamSpec
 
 
@@ -205,10 +208,19 @@ def make_listener(
         accept_rtt=accept_rtt,
         proxy_protocol=proxy_protocol,
         window=topology.distance.window,
+        pacer=make_pace,
     )
     listener.on_refusal = _remember_refusals(node)
     node.fault_desk.attach(listener)
     return listener
+
+
+def make_pace(limits: Limits) -> Callable[[str], float] | None:
+    """What holds each client to the rate of new connections that `limits` allow; None if they allow any."""
+    if limits.connection_rate is None:
+        return None
+    gcra = Gcra(limits.connection_rate, limits.connection_burst)
+    return lambda peer: gcra.wait(client_key(peer), now())
 
 
 def _remember_refusals(node: Node) -> Callable[[str, int, str], None]:

@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     MALFORMED = "malformed"
     TOO_MANY = "connections"
     TOO_MANY_FROM_CLIENT = "connections_per_client"
+    TOO_FAST = "connection_rate"
     HEADER_TIMEOUT = "header_timeout"
     BODY_TIMEOUT = "body_rate"
     BODY_TOO_LARGE = "body_bytes"
@@ -47,6 +48,7 @@ _SENTENCES = {
     Refusal.MALFORMED: "the request is malformed",
     Refusal.TOO_MANY: "this node has as many connections as it may have",
     Refusal.TOO_MANY_FROM_CLIENT: "this client has as many connections as it may have",
+    Refusal.TOO_FAST: "this client opens connections faster than it may",
     Refusal.HEADER_TIMEOUT: "the request head did not arrive in time",
     Refusal.BODY_TIMEOUT: "the request body arrives too slowly",
     Refusal.BODY_TOO_LARGE: "the request body is larger than allowed",
@@ -69,6 +71,9 @@ class Always:
 
     deadline = math.inf
 
+
+Pace = Callable[[str], float]
+"""Counts one more connection of a client and returns 0.0, or the seconds after which it may come."""
 
 #: How often a drain looks whether connections are left.
 LOOK = 0.05
@@ -94,12 +99,16 @@ class Listener:
         explain: Callable[[Exchange], bool] | None = None,
         accept_rtt: Callable[[str], float] | None = None,
         window: int = 262144,
+        pacer: Callable[[Limits], Pace | None] | None = None,
     ) -> None:
         """`place_of` maps an address to a place; `alive` answers the health path to trusted peers; `explain` checks
-        a mark; `accept_rtt(peer)` gives the round trip in seconds to apply to a client that asks directly."""
+        a mark; `accept_rtt(peer)` gives the round trip in seconds to apply to a client that asks directly; `pacer`
+        makes what holds clients to the rate of connections that the limits allow."""
         self.handler = handler
         self.name = name
         self.limits = limits
+        self.pacer = pacer
+        self.pace = pacer(limits) if pacer is not None else None
         self.idle_timeout = limits.idle_timeout
         self.most_requests = limits.requests_per_connection
         self.sweep = sweep
@@ -129,6 +138,8 @@ class Listener:
         """Malformed requests by the code that wire gave them."""
         self.on_refusal: Callable[[str, int, str], None] | None = None
         """Called with (peer, status, text), for the request log."""
+        self.retry_after = 1
+        """Whole seconds after which the client that was refused last as too fast may come again."""
         self.draining = False
         self.gate: Gate | None = None
         """The faults that requests meet now."""
@@ -156,6 +167,11 @@ class Listener:
         count = self.per_client.get(peer, 0)
         if count >= self.limits.connections_per_client and peer not in self.trusted:
             return Refusal.TOO_MANY_FROM_CLIENT
+        if self.pace is not None and peer not in self.trusted:
+            wait = self.pace(peer)
+            if wait:
+                self.retry_after = math.ceil(wait)
+                return Refusal.TOO_FAST
         self.per_client[peer] = count + 1
         return None
 
@@ -177,6 +193,8 @@ class Listener:
 
     def take_up(self, limits: Limits) -> None:
         """Other limits hold from the next request on, and nothing is remembered of what requests meant before."""
+        if self.pacer is not None and _rate(limits) != _rate(self.limits):
+            self.pace = self.pacer(limits)
         self.limits = limits
         self.idle_timeout = limits.idle_timeout
         self.most_requests = limits.requests_per_connection
@@ -200,6 +218,10 @@ class Listener:
         for connection in victims:
             connection.abort(reason)
         return len(victims)
+
+
+def _rate(limits: Limits) -> tuple[float | None, int]:
+    return limits.connection_rate, limits.connection_burst
 
 
 async def quiet(listeners: Iterable[Listener], deadline: float) -> None:

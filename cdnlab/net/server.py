@@ -898,7 +898,8 @@ class Connection(asyncio.Protocol):
             return
         body = self._error_body(status, text or why.sentence)
         head = _ERROR_HEAD % (status, reason_phrase(status).encode(), len(body))
-        self.transport.write(b"".join((head, b"Connection: close\r\n\r\n", body)))
+        after = b"Retry-After: %d\r\n" % listener.retry_after if why is Refusal.TOO_FAST else b""
+        self.transport.write(b"".join((head, after, b"Connection: close\r\n\r\n", body)))
         self.status = status
         source, self.source = self.source, None
         if source is not None:

@@ -16,6 +16,7 @@ TABLES = (
     ("cdnlab.node.replica_metrics", "REPLICA_METRICS"),
     ("cdnlab.forward.metrics", "TABLE"),
     ("lb.stats", "TABLE"),
+    ("lb.traffic", "TABLE"),
     ("edge.stats", "TABLE"),
     ("origin.metrics", "ORIGIN_METRICS"),
 )
