@@ -1,0 +1,258 @@
+"""What becomes of backends that die, freeze, fail and return behind a balancer: real processes, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from cdnlab.pool.backend import Backend
+from cdnlab.pool.health import State
+from tests.support.balancers import Running, balancer
+from tests.support.peers import Wire, until
+from tests.support.servers import Server
+
+CHECKS = {"kind": "http", "interval": 0.2, "timeout": 0.3, "rise": 2, "fall": 2}
+UNCHECKED = {"kind": "none"}
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Server(name)) for name in ("server-1", "server-2", "server-3")]
+
+
+@asynccontextmanager
+async def before(servers: list[Server], **pool: Any) -> AsyncIterator[Running]:
+    ports = [server.port for server in servers]
+    async with balancer(*ports, pool={"health": CHECKS, **pool}) as lb:
+        if pool.get("health", CHECKS)["kind"] != "none":
+            await until(lambda: all(each.health.state is State.UP for each in members(lb)), "all are up")
+        yield lb
+
+
+def members(lb: Running) -> tuple[Backend, ...]:
+    return lb.app.forwarders["servers"].pool.backends
+
+
+def row(lb: Running, number: int) -> dict[str, Any]:
+    found: list[dict[str, Any]] = lb.app.status()["backends"]
+    return found[number]
+
+
+def events(lb: Running, kind: str, subject: str = "") -> list[str]:
+    found = lb.node.events.after(None)["entries"]
+    return [each["text"] for each in found if each["kind"] == kind and subject in ("", each["subject"])]
+
+
+def metric(lb: Running, name: str, **labels: str) -> float:
+    (found,) = [
+        value
+        for family in lb.app.metrics()
+        for sample, pairs, value in family.samples
+        if sample == name and labels.items() <= dict(pairs).items()
+    ]
+    return float(found)
+
+
+class Load:
+    """Clients that ask one after the other for as long as it lasts; who answered what."""
+
+    def __init__(self, lb: Running, clients: int = 4) -> None:
+        self.lb = lb
+        self.clients = clients
+        self.seen: Counter[tuple[int, str]] = Counter()
+        self._over = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Load:
+        wires = [await self.lb.client() for _ in range(self.clients)]
+        self._tasks = [asyncio.ensure_future(self._ask(wire)) for wire in wires]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._over = True
+        await asyncio.gather(*self._tasks)
+
+    async def _ask(self, wire: Wire) -> None:
+        async with wire:
+            while not self._over:
+                answer = await wire.get()
+                self.seen[answer.status, answer.body.decode()] += 1
+                await asyncio.sleep(0.001)  # leave some of the machine to the servers
+
+    async def more(self, count: int) -> Counter[tuple[int, str]]:
+        """The next `count` answers, at least."""
+        start = self.seen.copy()
+        total = start.total() + count
+        await until(lambda: self.seen.total() >= total, f"{count} more answers")
+        return self.seen - start
+
+
+async def test_a_killed_server_costs_nobody_anything_and_returns_when_it_is_started(
+    servers: list[Server],
+) -> None:
+    async with before(servers) as lb, Load(lb) as load:
+        victim = members(lb)[0]
+        await load.more(100)
+        servers[0].kill()
+        await until(lambda: victim.health.state is State.DOWN, "its checks call it down")
+        answers = await load.more(100)
+        assert {status for status, _ in load.seen} == {200}, "every request was answered"
+        assert {name for _, name in answers} == {"server-2", "server-3"}
+        assert "connection refused" in events(lb, "health", "server-1")[-1]
+        assert (row(lb, 0)["state"], row(lb, 0)["usable"]) == ("down", False)
+        assert row(lb, 0)["since"] is not None
+
+        servers[0].start()
+        await until(lambda: victim.usable, "it is used again")
+        answers = await load.more(100)
+        assert {name for _, name in answers} == {"server-1", "server-2", "server-3"}
+        assert {status for status, _ in load.seen} == {200}
+        if ejections := events(lb, "ejection", "server-1"):  # requests were faster than the checks
+            assert ejections[-1].endswith("its checks saw it fail and recover")
+            assert not victim.ejected_until
+        assert metric(lb, "cdnlab_pool_checks_total", backend="server-1", result="failed") >= 2
+
+
+async def test_five_refused_connections_eject_before_the_checks_know(servers: list[Server]) -> None:
+    """The next check is asked for at once, though the interval is an hour."""
+    slow = {**CHECKS, "interval": 3600.0, "interval_down": 0.1}
+    async with before(servers, health=slow) as lb, Load(lb) as load:
+        victim = members(lb)[0]
+        servers[0].kill()
+        await until(lambda: victim.ejected_until, "it is ejected")
+        await until(lambda: victim.health.state is State.DOWN, "and its checks were made at once")
+        servers[0].start()
+        await until(lambda: victim.usable, "it is used again long before the ejection's 30 s")
+        await load.more(50)
+        assert {status for status, _ in load.seen} == {200}
+        texts = events(lb, "ejection", "server-1")
+        assert len(texts) == 2
+        assert texts[0].startswith("up -> ejected: 5 requests failed in a row")
+        assert texts[1] == "ejected -> up: its checks saw it fail and recover"
+
+
+async def test_a_frozen_server_is_called_down_and_whoever_waits_is_answered_by_another(
+    servers: list[Server],
+) -> None:
+    async with before(servers) as lb, Load(lb) as load:
+        victim = members(lb)[1]
+        await load.more(30)
+        servers[1].freeze()
+        await until(lambda: victim.health.state is State.DOWN, "its checks call it down")
+        answers = await load.more(100)
+        assert {status for status, _ in load.seen} == {200}
+        assert (200, "server-1") in answers
+        assert events(lb, "health", "server-2")[-1] == "up -> down: no answer within 0.3 s"
+        servers[1].thaw()
+        await until(lambda: victim.usable, "it is used again")
+        assert (200, "server-2") in await load.more(100)
+
+
+async def test_one_that_fails_a_share_of_requests_is_ejected_returns_and_starts_slowly(
+    servers: list[Server],
+) -> None:
+    """Its checks pass all the time: only real requests show it."""
+    ejection = {
+        "consecutive": 0,
+        "statuses": ["500-599"],
+        "minimum_requests": 30,
+        "interval": 0.3,
+        "time": 0.8,
+    }
+    async with before(servers, ejection=ejection, slow_start=3.0) as lb, Load(lb) as load:
+        victim = members(lb)[2]
+        servers[2].fail_every(3)
+        await until(lambda: victim.ejected_until, "it is ejected")
+        assert victim.health.state is State.UP
+        (text,) = events(lb, "ejection", "server-3")
+        assert text.startswith("up -> ejected: 6"), text
+        assert "% of " in text
+        shown = row(lb, 2)
+        assert (shown["state"], shown["usable"], shown["ejections"]) == ("ejected", False, 1)
+        assert "answers were good" in shown["reason"]
+        assert metric(lb, "cdnlab_pool_backend_ejected", backend="server-3") == 1
+        assert metric(lb, "cdnlab_pool_ejections_total", backend="server-3", cause="success_rate") == 1
+        await load.more(20)  # those under way when it was ejected
+        if victim.ejected_until:
+            answers = await load.more(20)
+            assert {name for _, name in answers} == {"server-1", "server-2"} or not victim.ejected_until
+
+        servers[2].fail_every(0)
+        await until(lambda: victim.usable, "its time is over")
+        first = (await load.more(60)) if victim.ramp <= 0.2 else Counter()
+        if victim.ramp <= 0.2:  # a tenth or two of the weight: 1 of 21, or 2 of 22
+            assert sum(count for (_, name), count in first.items() if name == "server-3") <= 15
+        assert "slow start" in row(lb, 2)["reason"] or victim.ramp == 1
+        await until(lambda: victim.ramp == 1, "it has all of its weight")
+        texts = events(lb, "slow_start", "server-3")
+        assert texts[0].startswith("slow start: 10%")
+        await until(lambda: len(events(lb, "slow_start", "server-3")) == 2, "that it is over is said")
+        answers = await load.more(90)
+        share = sum(count for (_, name), count in answers.items() if name == "server-3") / answers.total()
+        assert 0.25 <= share <= 0.42
+
+
+async def test_if_all_fail_most_stay(servers: list[Server]) -> None:
+    ejection = {"consecutive": 3, "statuses": ["500"]}
+    async with before(servers, ejection=ejection) as lb, Load(lb) as load:
+        for server in servers:
+            server.fail_every(1)
+        await until(lambda: any(each.ejected_until for each in members(lb)), "one is ejected")
+        await load.more(60)
+        assert sum(each.usable for each in members(lb)) == 2
+        assert metric(lb, "cdnlab_pool_ejections_refused_total", pool="servers") >= 1
+
+
+async def test_panic_uses_all_and_says_so(servers: list[Server]) -> None:
+    async with before(servers, panic=0.5) as lb, Load(lb) as load:
+        servers[0].freeze()
+        await until(lambda: not members(lb)[0].usable, "one is down")
+        assert not lb.app.status()["pools"][0]["panic"]
+        servers[1].kill()
+        await until(lambda: lb.app.status()["pools"][0]["panic"], "two of three are down")
+        assert events(lb, "panic") == ["panic: 1 of 3 backends are usable, less than 50%; all are used"]
+        assert metric(lb, "cdnlab_pool_panic", pool="servers") == 1
+        assert row(lb, 0)["reason"].endswith("it is used all the same, since the pool panics")
+        servers[0].thaw()
+        await until(lambda: members(lb)[0].usable, "one is back")
+        assert events(lb, "panic")[-1].startswith("no panic any more: 2 of 3")
+        await load.more(30)
+
+
+async def test_who_is_added_while_requests_run_is_checked_ramped_and_used(servers: list[Server]) -> None:
+    new = servers.pop()
+    async with before(servers, slow_start=1.0) as lb, Load(lb) as load:
+        pool = lb.app.forwarders["servers"].pool
+        added = Backend("server-3", "127.0.0.1", new.port)
+        pool.add(added)
+        assert added.share == pytest.approx(0.1)
+        await until(lambda: added.health.state is State.UP, "it is checked")
+        await until(lambda: added.ramp == 1, "it has all of its weight")
+        assert (200, "server-3") in await load.more(50)
+        pool.remove("server-1")
+        await load.more(20)
+        answers = await load.more(50)
+        assert {name for _, name in answers} == {"server-2", "server-3"}
+        assert {status for status, _ in load.seen} == {200}
+
+
+async def test_a_drained_server_finishes_what_it_has_and_gets_nothing_new(servers: list[Server]) -> None:
+    async with before(servers, health=UNCHECKED) as lb, Load(lb) as load:
+        pool = lb.app.forwarders["servers"].pool
+        await load.more(30)
+        pool.drain("server-2")
+        await until(lambda: pool.backend("server-2").live == 0, "what it had is finished")
+        answers = await load.more(50)
+        assert {name for _, name in answers} <= {"server-1", "server-2", "server-3"}
+        answers = await load.more(50)
+        assert {name for _, name in answers} == {"server-1", "server-3"}
+        assert row(lb, 1)["state"] == "draining"
+        pool.enable("server-2")
+        assert (200, "server-2") in await load.more(50)
+        assert {status for status, _ in load.seen} == {200}
