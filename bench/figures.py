@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.idle import bytes_per_connection
 from bench.lab import first_answer, takeover_after_freeze, takeover_after_kill
+from bench.losses import HOW, losses
 from bench.objects import hits_among_many
 from bench.purges import reach
 from bench.run import Bench
@@ -87,6 +88,10 @@ def _single(
     return Figure(name, all_parts, (Part(name, title, unit, scale, goal),))
 
 
+def _losses(bench: Bench, directory: Path) -> Mapping[str, float]:
+    return losses(directory, (bench.server_core, bench.load_core), bench.say)
+
+
 _OBJECTS = (
     Part("ratio", "a hit on all objects to one on 1,000, the worst of all policies", "", 1.0, 1.25),
     *(Part(policy, f"  {policy}", "", 1.0, None) for policy in names()),
@@ -96,6 +101,14 @@ _OBJECTS = (
 )
 _PURGE_TAG = Part(
     "purge-tag", "longest stall of the loop while the objects of a tag were purged", "ms", 1e3, 5
+)
+
+_LOST = (
+    Part("kill", "requests lost at 2,000/s, one of three backends killed", "requests", 1.0, 0),
+    Part("freeze", "requests lost at 2,000/s, one of three backends frozen", "requests", 1.0, 0),
+    Part("drain", "requests lost at 2,000/s, one drained, half of them POSTs", "requests", 1.0, 0),
+    Part("unnamed", "responses cut after their head that the balancer did not count and name", "", 1.0, 0),
+    *(Part(f"{how}-wait", f"  longest wait for a good answer, {how}", "ms", 1e3, None) for how in HOW),
 )
 
 FIGURES = (
@@ -115,6 +128,7 @@ FIGURES = (
         "freeze", "longest wait of a request, the active balancer frozen", takeover_after_freeze, "s", 1.0, 2
     ),
     _single("purge", "a purge at the last of six edges, 99th percentile of 300 purges", reach, "ms", 1e3, 50),
+    Figure("losses", _losses, _LOST),
     Figure("purge-tag", purge_of_a_tag, (_PURGE_TAG,), ("nginx",)),
     Figure("objects", hits_among_many, _OBJECTS, ("wrk", "nginx"), once=True),
 )
