@@ -71,7 +71,8 @@ def _as_text() -> str:
     lines += [f"  cdnlab demo {name:{width}}  {entry.sentence}" for name, entry in DEMOS.items()]
     lines += ["", f"Lessons. {_pages()} lead through them; type the commands beside `cdnlab up`:"]
     for lesson in LESSONS:
-        lines += ["", f"  {lesson.title} · {lesson.korean}", *(f"    {words}" for words in lesson.commands)]
+        titles = dict.fromkeys((lesson.title, lesson.korean))
+        lines += ["", f"  {' · '.join(titles)}", *(f"    {words}" for words in lesson.commands)]
     return "\n".join([*lines, ""])
 
 
