@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cdnlab.forward.connect import Connector
 from cdnlab.forward.control import PoolControl
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.metrics import listener_families, pool_families
+from cdnlab.forward.pins import Pins
 from cdnlab.forward.trail import Trail
 from cdnlab.forward.upkeep import Upkeep
 from cdnlab.forward.upstreams import (
@@ -29,8 +31,10 @@ from cdnlab.net.timers import Sweep
 from cdnlab.node.degrades import Feature
 from cdnlab.node.metrics import Family, Tallies, family
 from cdnlab.node.node import Node
+from cdnlab.node.replica_metrics import families as replica_families
 from cdnlab.plan.settings import Vip as VipSpec
 from lb import failover_lease, traffic
+from lb.configured import prepare
 from lb.failover import State
 from lb.failover_lease import Failover
 from lb.http_proxy import HttpProxy
@@ -42,6 +46,9 @@ from lb.vip import Vip, inherited, open_own, open_steered
 
 #: How often a balancer that starts looks whether a VIP is held.
 LOOK = 0.01
+
+#: Seconds that a balancer which ends takes to tell the others of its last pins.
+LAST_WORDS = 0.5
 
 #: Share of a lease by which each further balancer of the topology begins later, so that the first one written is the
 #: first to hold a VIP (VRRP's skew time does the same by priority, RFC 9568 §6.1).
@@ -60,10 +67,14 @@ class Balancer:
         self.listeners: list[Listener] = []
         self.failovers: list[Failover] = []
         self.forwarders: dict[str, Forwarder] = {}
-        self.upkeeps: list[Upkeep] = []
+        self.upkeeps: dict[str, Upkeep] = {}
+        """Of every pool that there was since the start, by its name."""
+        self.connector: Connector | None = None
         self._sweep: Sweep | None = None
         self.proxy: HttpProxy | None = None
         self.layer4: Layer4 | None = None
+        self.pins = Pins(node)
+        """Which clients are kept with which backend."""
         node.connections = self._connections
 
     async def start(self) -> None:
@@ -71,7 +82,7 @@ class Balancer:
         node, topology = self.node, self.node.topology
         loop = asyncio.get_running_loop()
         sweep = self._sweep = Sweep(loop)
-        connector = make_connector(node, loop, sweep)
+        connector = self.connector = make_connector(node, loop, sweep)
         routes = topology.balancer_routes()
         http = route_pools(routes)
         self.forwarders = make_forwarders(
@@ -89,19 +100,23 @@ class Balancer:
             node.secrets.explain_key,
         )
         self.proxy = proxy
-        self._share_limits(proxy)
-        self.upkeeps = [make_upkeep(node, forwarder) for forwarder in self.forwarders.values()]
-        for upkeep in self.upkeeps:
+        self.pins.attach(topology, self.forwarders.values())
+        self.pins.start(self._forget)
+        self.share_limits(proxy)
+        for name, forwarder in self.forwarders.items():
+            upkeep = self.upkeeps[name] = make_upkeep(node, forwarder)
+            self.at_work(upkeep)
             upkeep.start()
-        for forwarder in self.forwarders.values():
-            forwarder.pool.watch(self._forget)
+        node.prepare = lambda other: prepare(self, other)
         node.pools = PoolControl(node, lambda: [each.pool for each in self.forwarders.values()]).asked
         if topology.l4:
             self.layer4 = Layer4(node, connector, self.forwarders, sweep)
         shared = []
         for spec, vip in zip(topology.vips, self.vips, strict=True):
-            listener = make_listener(node, proxy, sweep, holder=vip)
-            self.listeners.append(listener)
+            listener = None
+            if spec.http:
+                listener = make_listener(node, proxy, sweep, holder=vip)
+                self.listeners.append(listener)
             shared.append(self._come_by(vip, spec, listener))
             if self.layer4 is not None:
                 self.layer4.open(vip, spec)
@@ -109,21 +124,29 @@ class Balancer:
             self.layer4.start()
         for vip, by_others in zip(self.vips, shared, strict=True):
             await self._take_part(vip, shared=by_others)
+        await self.pins.loaded()
         await self._until_held(2 * topology.failover.lease)
 
-    def _come_by(self, vip: Vip, spec: VipSpec, listener: Listener) -> bool:
-        """Open the VIP's sockets, or take them over; whether other balancers have them, too. PlanError."""
+    def _come_by(self, vip: Vip, spec: VipSpec, listener: Listener | None) -> bool:
+        """Open the VIP's sockets for HTTP, or take them over; whether other balancers have it, too. `listener`: None
+        where it is layer 4's alone. PlanError."""
+        inherits = any(key.partition("/")[0] == spec.name for key in self.node.inherited)
         descriptor = self.node.inherited.get(spec.name)
-        if descriptor is not None:
-            vip.add(inherited(descriptor), listener, listener.abort_all)
-            return True
         address = self.node.topology.vip_address(spec)
-        if spec.provider == "reuseport":
+        if listener is not None and descriptor is not None:
+            vip.add(inherited(descriptor), listener, listener.abort_all)
+        elif listener is not None and spec.provider == "reuseport":
             vip.add_steered(open_steered(*address), listener, listener.abort_all)
-            return True
-        vip.add(open_own(*address), listener, listener.abort_all)
-        self._own.append(vip)
-        return False
+        elif listener is not None:
+            vip.add(open_own(*address), listener, listener.abort_all)
+        shared = inherits or spec.provider == "reuseport"
+        if not shared:
+            self._own.append(vip)
+        return shared
+
+    def at_work(self, upkeep: Upkeep) -> None:
+        """Forget what connections remember whenever this pool chooses in another way."""
+        upkeep.pool.watch(self._forget)
 
     async def _take_part(self, vip: Vip, *, shared: bool) -> None:
         """A VIP whose sockets others have, too, is held by lease; any other is ours alone."""
@@ -158,14 +181,15 @@ class Balancer:
         while now() < deadline and not all(each.held for each in self.failovers):  # noqa: ASYNC110
             await asyncio.sleep(LOOK)
 
-    def _share_limits(self, proxy: HttpProxy) -> None:
+    def share_limits(self, proxy: HttpProxy) -> None:
         """Count together with the other balancers what is to be counted so."""
         node = self.node
         if node.store is None:
             return
-        proxy.rate_share = RateShare(node.store, node.topology.name)
-        proxy.rate_share.serve(proxy.routes.limits())
-        proxy.rate_share.start()
+        if proxy.rate_share is None:
+            proxy.rate_share = RateShare(node.store, node.topology.name)
+            proxy.rate_share.serve(proxy.routes.limits())
+            proxy.rate_share.start()
         if any(limit.spec.shared for limit in proxy.routes.limits()):
             node.degrades.register(Feature.RATE_LIMITS)
 
@@ -187,10 +211,12 @@ class Balancer:
             listener.drain()
         flows = [self.layer4.drain(deadline)] if self.layer4 is not None else []
         await asyncio.gather(quiet(self.listeners, deadline), *flows)
+        await self.pins.flushed(LAST_WORDS)
 
     async def stop(self) -> None:
         """Close everything."""
-        for upkeep in self.upkeeps:
+        self.pins.stop()
+        for upkeep in self.upkeeps.values():
             upkeep.stop()
         if self.proxy is not None:
             self.proxy.stop()
@@ -200,8 +226,8 @@ class Balancer:
             self.layer4.stop()
         for vip in self.vips:
             vip.close()
-        for forwarder in self.forwarders.values():
-            forwarder.connector.close()
+        if self.connector is not None:
+            self.connector.close()
         if self._sweep is not None:
             self._sweep.stop()
 
@@ -226,6 +252,7 @@ class Balancer:
             "pools": pool_rows(forwarder.pool for forwarder in self.forwarders.values()),
             "vips": rows,
             "traffic": traffic.rows(self.proxy.routes) if self.proxy is not None else [],
+            **self.pins.status(),
             **(self.layer4.status() if self.layer4 is not None else {}),
         }
 
@@ -251,6 +278,9 @@ class Balancer:
         )
         if self.proxy is not None:
             yield from traffic.families(self.proxy.routes)
+        yield from self.pins.families()
+        flows = self.layer4.flows.replica if self.layer4 is not None else None
+        yield from replica_families((*self.pins.replicas, *(() if flows is None else (flows,))))
         yield from pool_families(self.forwarders.values())
         yield from listener_families(self.listeners)
         if self.layer4 is not None:

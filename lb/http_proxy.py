@@ -31,17 +31,20 @@ from lb.stats import Outcome
 from lb.trace import Ids, good_request_id, good_traceparent
 
 if TYPE_CHECKING:
+    from cdnlab.forward.sticky import Stickiness
     from cdnlab.forward.trail import Trail
     from cdnlab.net.exchange import Exchange
     from cdnlab.node.log import Ring
     from cdnlab.plan.topology import Topology
+    from cdnlab.pool.sticky import Hold
     from cdnlab.wire.fields import Field
     from cdnlab.wire.request import RequestBlock, RequestLine
     from cdnlab.wire.response import ResponseBlock
     from lb.mirror import Mirror
     from lb.rate_limit import RateLimit
     from lb.rate_share import RateShare
-    from lb.routes import Routes
+    from lb.routes import Route, Routes
+    from lb.split import Split
 
 log = logging.getLogger("cdnlab.lb")
 
@@ -65,6 +68,7 @@ class Standing:
     __slots__ = (
         "block",
         "forwarder",
+        "hold",
         "lines",
         "peer_line",
         "place",
@@ -97,6 +101,8 @@ class Standing:
         self.rest = b""
         self.request_id = self.traceparent = b""
         """Those that the client gave, if they are good."""
+        self.hold: Hold | None = None
+        """Where the client is pinned to, if its pool keeps clients."""
 
 
 class HttpProxy:
@@ -193,7 +199,7 @@ class HttpProxy:
             if route.limit is not None and self._limited(exchange, route.limit):
                 return
             if route.split is not None:
-                pool = route.split.take()
+                pool = self._kept(exchange, route, route.split) or route.split.take()
         plan: RequestPlan | None = None
         if self._one_pool and line.ordinary:
             plan = block.derived  # type: ignore[assignment]
@@ -211,6 +217,8 @@ class HttpProxy:
                 standing.prefix, standing.source = b"", client_key(self._client(exchange))
             elif standing.forwarder.pool.keyed:
                 standing.prefix = self._prefix(exchange.scheme, plan.claims.host, pool)
+            if standing.forwarder.sticky is not None:
+                standing.hold = self._find(exchange, route, standing.forwarder.sticky)
             copy = self._copy(exchange, standing, route.mirror) if route.mirror is not None else None
             self._send(exchange, standing, copy)
             if self._only is not None and line.ordinary and not exchange.explain:
@@ -250,7 +258,9 @@ class HttpProxy:
 
     def _rest(self, exchange: Exchange, plan: RequestPlan, standing: Standing) -> bytes:
         """The outgoing head between the request line and the ids."""
-        volatile = exchange.volatile
+        volatile, sticky = exchange.volatile, standing.forwarder.sticky
+        if sticky is not None:
+            volatile = sticky.unpinned(volatile)
         lines = standing.lines if plan.ours else standing.peer_line
         if exchange.trusted and any(name == b"x-forwarded-for" for name, _ in volatile):
             lines = b"X-Forwarded-For: %b\r\n" % forwarded_for(exchange.peer, True, volatile)
@@ -336,6 +346,8 @@ class HttpProxy:
         )
         if standing.prefix is not None:
             forward.aim(standing.source or edge_key(standing.prefix, line.target.canonical, standing.rules))
+        if standing.hold is not None:
+            self._pin(forward, standing, exchange.started)
         exchange.source = proxied
         proxied.forward = forward
         if copy is not None and forward.upload is not None:
@@ -343,6 +355,29 @@ class HttpProxy:
         forward.begin()
         if copy is not None and not body:
             copy.send()
+
+    # -- sticky sessions ------------------------------------------------------------------------------------------
+
+    def _find(self, exchange: Exchange, route: Route, sticky: Stickiness) -> Hold:
+        """Where a request's client is pinned to, by what it shows."""
+        cookies = [value for name, value in exchange.volatile if name == b"cookie"]
+        return sticky.find(cookies, self._client(exchange), route.name, route.spec.path)
+
+    def _kept(self, exchange: Exchange, route: Route, split: Split) -> str | None:
+        """Of a split route the pool that keeps the client, if one does: shares are for those who are new."""
+        for pool in split.pools:
+            sticky = self.forwarders[pool].sticky
+            if sticky is not None and self._find(exchange, route, sticky).backend is not None:
+                return pool
+        return None
+
+    @staticmethod
+    def _pin(forward: Forward, standing: Standing, instant: float) -> None:
+        sticky, hold = standing.forwarder.sticky, standing.hold
+        if sticky is not None and hold is not None:
+            backend = sticky.where(hold, standing.place, forward.key, instant)
+            if backend is not None:
+                forward.pin(backend)
 
     # -- answers of our own ---------------------------------------------------------------------------------------
 
@@ -435,12 +470,22 @@ class Proxied:
             head += self.standing.place_line
         if exchange.explain:
             head += self._hops(block)
+        if self.standing.hold is not None:
+            head += self._pinned(self.standing.hold, block)
         status = block.status
         if whole is not None:
             exchange.answer(status, head, whole)
             self._finished(_OK if status < 500 else _SERVER_ERROR)
         else:
             exchange.respond(status, head, length if length >= 0 else None)
+
+    def _pinned(self, hold: Hold, block: ResponseBlock) -> bytes:
+        """What the client is told of where it is pinned to: of what it knows already, nothing."""
+        forward, sticky = cast("Forward", self.forward), self.standing.forwarder.sticky
+        backend = forward.backend
+        if sticky is None or backend is None or (backend is hold.told and not sticky.learns):
+            return b""
+        return sticky.answered(hold, backend, block.status, block.fields, forward.passed)
 
     def _hops(self, block: ResponseBlock) -> bytes:
         exchange, forward = self.exchange, cast(Forward, self.forward)

@@ -66,6 +66,8 @@ class Pins:
         known = node.secrets.cookie_keys
         self._keys: tuple[Mapping[str, bytes], str] = (known, max(known, key=secrets.age_order))
         """Those that verify, by id, and the id of the one that signs."""
+        self._forget: Callable[[], None] = lambda: None
+        self._started = False
         self._look_for_keys()
 
     def attach(self, topology: Topology, forwarders: Iterable[Forwarder]) -> None:
@@ -89,32 +91,50 @@ class Pins:
             made.use_keys(*self._keys)
             made.share, made.away = self._sharer(pool.name.encode(), spec), self._away
             forwarder.sticky = self._by_pool[pool.name.encode()] = made
+        self._begin_to_share()
 
-    def start(self) -> None:
-        """Begin to share, and to tick."""
-        node = self._node
-        if node.store is not None:
-            node.degrades.register(Feature.PINS)
-            life = max((each.table.lifetime for each in self._by_pool.values()), default=3600.0)
-            self.replica = Replica(node.store, node.topology.name, TOPIC, self._merge, self._each, life=life)
-            self.replica.start()
+    def start(self, forget: Callable[[], None] = lambda: None) -> None:
+        """Begin to share, and to tick. `forget` is called when connections have to forget what they remember of their
+        clients, for a key was rotated."""
+        self._forget, self._started = forget, True
+        self._begin_to_share()
         spawn(self._ticks(), "pins")
+
+    def _begin_to_share(self) -> None:
+        node = self._node
+        if node.store is None or self.replica is not None or not (self._started and self._by_pool):
+            return
+        node.degrades.register(Feature.PINS)
+        life = max(each.table.lifetime for each in self._by_pool.values())
+        self.replica = Replica(node.store, node.topology.name, TOPIC, self._merge, self._each, life=life)
+        self.replica.start()
+
+    async def flushed(self, within: float) -> None:
+        """Wait until the others have been told of all pins, for at most `within` seconds: before a node ends."""
+        if self.replica is not None and self._node.store is not None and self._node.store.up:
+            await self.replica.flushed(within)
+
+    def stop(self) -> None:
+        """Share no more."""
+        if self.replica is not None:
+            self.replica.stop()
 
     async def loaded(self) -> None:
         """Wait until the store has told us of all pins, or for as long as that is worth."""
         if self.replica is not None and self._by_pool:
             await self.replica.loaded(LOAD)
 
-    def __bool__(self) -> bool:
-        return bool(self._by_pool)
-
     def status(self) -> dict[str, Any]:
-        """The "pins" of /status."""
+        """The "pins" of /status; nothing where no pool keeps its clients."""
+        if not self._by_pool:
+            return {}
         return {
-            "pools": [each.status() for each in self._by_pool.values()],
-            "replica": self.replica.status() if self.replica is not None else None,
-            "keys": sorted(self._keys[0], key=secrets.age_order),
-            "signs": self._keys[1],
+            "pins": {
+                "pools": [each.status() for each in self._by_pool.values()],
+                "replica": self.replica.status() if self.replica is not None else None,
+                "keys": sorted(self._keys[0], key=secrets.age_order),
+                "signs": self._keys[1],
+            }
         }
 
     def families(self) -> Iterator[Family]:
@@ -129,6 +149,11 @@ class Pins:
             REFUSED, [((each.pool.name, str(why)), each.refused[why]) for each in every for why in Refused]
         )
         yield family(EVICTED, [((each.pool.name,), each.table.evicted) for each in every])
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """What is shared, for its metrics."""
+        return () if self.replica is None else (self.replica,)
 
     # -- the others ----------------------------------------------------------------------------------------------------
 
@@ -181,6 +206,7 @@ class Pins:
             self._keys = found
             for each in self._by_pool.values():
                 each.use_keys(*found)
+            self._forget()
 
 
 def cookie_name(pools: Mapping[str, PoolSpec], name: str) -> str:

@@ -27,6 +27,7 @@ from cdnlab.pool.pin_cookie import (
     parse,
     signed_by,
     values_of,
+    without,
 )
 from cdnlab.pool.pin_table import PinTable
 from cdnlab.pool.sticky import Hold, Keyring, Repin, client_network, dead, moved
@@ -134,6 +135,19 @@ class Stickiness:
             self.table = before.table
             self.table.bound(self._spec.table_max, self._spec.lifetime)
         self._gone = {name: None for name in (*before._gone, *before.members) if name not in self.members}
+
+    def unpinned(self, volatile: tuple[Field, ...]) -> tuple[Field, ...]:
+        """A request's own fields without our cookie, which is nobody's business behind this node."""
+        if self.mode != "cookie":
+            return volatile
+        found = []
+        for name, value in volatile:
+            if name == b"cookie":
+                value = without(value, self.cookie)
+                if not value:
+                    continue
+            found.append((name, value))
+        return tuple(found)
 
     # -- a request ----------------------------------------------------------------------------------------------------
 

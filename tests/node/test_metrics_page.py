@@ -15,6 +15,7 @@ TABLES = (
     ("cdnlab.node.store", "STORE_METRICS"),
     ("cdnlab.node.replica_metrics", "REPLICA_METRICS"),
     ("cdnlab.forward.metrics", "TABLE"),
+    ("cdnlab.forward.pins", "PIN_METRICS"),
     ("lb.stats", "TABLE"),
     ("lb.traffic", "TABLE"),
     ("edge.stats", "TABLE"),
