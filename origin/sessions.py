@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from cdnlab.net import clock
+from cdnlab.node.degrades import Feature
 from cdnlab.node.node import Node
 from cdnlab.node.store import Store, StoreAway
 from origin.cart import Refusal, Refused, Session
@@ -204,5 +205,6 @@ def keeper(node: Node) -> Keeper:
     """Where the topology says that sessions are kept."""
     spec = node.topology.origin
     if spec.sessions == "clustered" and node.store is not None:
+        node.degrades.register(Feature.SESSIONS)
         return Clustered(node.store, node.topology.name, spec.session_lifetime)
     return Local(spec.session_lifetime)

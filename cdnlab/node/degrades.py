@@ -47,7 +47,7 @@ _SENTENCES = {
     Feature.PINS: "new pins stay at the node that made them; another one goes by the signed cookie",
     Feature.FLOWS: "flows are known to their own balancer only; one that takes over picks anew",
     Feature.RATE_LIMITS: "each balancer counts its clients for itself",
-    Feature.SESSIONS: "clustered sessions cannot be read or written; each origin has those it saw last",
+    Feature.SESSIONS: "clustered sessions cannot be read or written: login and cart are answered 503",
     Feature.ITEMS: "each origin sells from the shop's table as it saw it last",
 }
 

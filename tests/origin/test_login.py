@@ -224,8 +224,8 @@ async def test_what_came_of_requests_is_counted(origin: OriginApp, anna: aiohttp
 
 
 @pytest.fixture
-async def two(stores: tuple[Store, Store, Start]) -> AsyncIterator[list[str]]:
-    """The URLs of two origins that share a store."""
+async def two(stores: tuple[Store, Store, Start]) -> AsyncIterator[list[OriginApp]]:
+    """Two origins that share a store."""
     apps = []
     for number, store in enumerate(stores[:2], 1):
         name = f"origin-{number}"
@@ -234,36 +234,38 @@ async def two(stores: tuple[Store, Store, Start]) -> AsyncIterator[list[str]]:
         node.serve(apps[-1])
         await apps[-1].start()
         node.change(NodeState.READY, "serving")
-    yield ["http://{}:{}".format(*app.address) for app in apps if app.address]
+    yield apps
     for app in apps:
         await app.stop()
 
 
 async def test_two_servers_with_a_store_and_then_without_it(
-    two: list[str], stores: tuple[Store, Store, Start]
+    two: list[OriginApp], stores: tuple[Store, Store, Start]
 ) -> None:
     """One cart at both; without the store a page that says so, and the rest of the site as ever."""
+    urls = ["http://{}:{}".format(*app.address) for app in two if app.address]
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as anna:
-        async with anna.post(f"{two[0]}/login", data={"user": "anna", "password": "x"}) as response:
+        async with anna.post(f"{urls[0]}/login", data={"user": "anna", "password": "x"}) as response:
             assert (await response.json())["sessions"] == "clustered"
         await asyncio.gather(
-            *(_post(anna, f"{two[n % 2]}/cart", {"item": str(n % 5 + 1)}) for n in range(20))
+            *(_post(anna, f"{urls[n % 2]}/cart", {"item": str(n % 5 + 1)}) for n in range(20))
         )
-        async with anna.get(f"{two[1]}/cart") as response:
+        async with anna.get(f"{urls[1]}/cart") as response:
             said = await response.json()
         assert (said["server"], said["pieces"]) == ("origin-2", 20)
         with pytest.raises(StoreAway):
             await stores[0].call("SHUTDOWN", "NOSAVE")
         for path in PRIVATE:
-            async with anna.get(two[0] + path) as response:
+            async with anna.get(urls[0] + path) as response:
                 assert (response.status, response.headers["Retry-After"]) == (503, "1")
-            async with anna.get(two[1] + path, headers=HTML) as response:
+            async with anna.get(urls[1] + path, headers=HTML) as response:
                 page = Document(await response.text())
             assert (response.status, {"refused", "login-form"} - set(page.ids)) == (503, set())
-        assert await _post(anna, f"{two[0]}/login", {"user": "a", "password": "b"}) == 503
-        assert await _post(anna, f"{two[0]}/logout", {}) == 503
-        async with anna.get(two[0] + "/shop") as response:
+        assert await _post(anna, f"{urls[0]}/login", {"user": "a", "password": "b"}) == 503
+        assert await _post(anna, f"{urls[0]}/logout", {}) == 503
+        async with anna.get(urls[0] + "/shop") as response:
             assert response.status == 200
+        assert [each["feature"] for each in two[0].node.status()["degraded"]] == ["sessions", "items"]
 
 
 async def _post(who: aiohttp.ClientSession, url: str, form: dict[str, str]) -> int:
