@@ -183,7 +183,9 @@ async def test_a_person_logs_in_and_fills_a_cart(origin: OriginApp, browser: Bro
     await browser.open(f"{url_of(origin)}/login?lang=ko")
     await _filled_in(browser, "/login")
     await browser.until("document.querySelector('#who') !== null && location.pathname === '/cart'")
-    assert "김민지 님으로 로그인되어 있습니다" in await browser.run("document.querySelector('#who').innerText")
+    assert "김민지 님으로 로그인되어 있습니다" in await browser.run(
+        "document.querySelector('#who').innerText"
+    )
     assert await browser.run("document.documentElement.lang") == "ko"
     for count in ("1", "2"):
         await browser.run("document.querySelector('#shelf form:nth-of-type(3) button').click()")
