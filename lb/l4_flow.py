@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 
 TELL = 1.0
-"""Seconds from one look at a flow to the next: what it moved is entered then, and an idle one ended."""
+"""Seconds from one look at a flow to the next, at most: what it moved is entered then, and an idle one ended."""
 READ = 16384
 
 
@@ -86,7 +86,7 @@ class Flow:
         self.handle: int | None = None
         self.told_up = self.told_down = 0
         self.seen = instant
-        self.due = instant + TELL
+        self.due = instant + proxy.look
         self.task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -109,9 +109,9 @@ class Flow:
         """Read until `taken` is content with what is there; not for ever."""
         assert self.sock is not None
         loop = asyncio.get_running_loop()
-        if self.ahead and taken():
-            return
         try:
+            if self.ahead and taken():
+                return
             async with asyncio.timeout(self.proxy.opening_timeout):
                 while True:
                     data = await loop.sock_recv(self.sock, READ)
@@ -151,7 +151,7 @@ class Flow:
 
     def expire(self, now: float) -> None:
         """The sweep's call, each second: enter what was moved, end what is idle."""
-        self.due = now + TELL
+        self.due = now + self.proxy.look
         if self.carrier is None:
             return
         self.tell()

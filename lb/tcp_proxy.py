@@ -25,7 +25,7 @@ from cdnlab.net.tasks import spawn
 from cdnlab.net.timers import Sweep
 from cdnlab.pool.reasons import Reason
 from lb.flow_entry import Ended, packed
-from lb.l4_flow import Address, Flow, Refusal, flow_hash
+from lb.l4_flow import TELL, Address, Flow, Refusal, flow_hash
 from lb.l4_linked import Linked
 from lb.l4_names import ServerNames
 from lb.l4_relay import AVAILABLE, Relay, abort
@@ -80,6 +80,7 @@ class TcpProxy:
         self.accept_proxy = spec.accept_proxy
         self.names = ServerNames(spec.sni, spec.pool) if spec.sni else None
         self.idle_timeout = spec.idle_timeout
+        self.look = min(TELL, spec.idle_timeout / 2)
         self.opening_timeout = around.opening_timeout
         self.flows: set[Flow] = set()
         self.per_client: dict[str, int] = {}
