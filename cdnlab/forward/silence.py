@@ -139,15 +139,18 @@ class Silence:
             upstream.send(head % (method, target, host.encode()), method, sign, 0, now())
             return await sign.life
         finally:
-            upstream.abort()
+            if not sign.over:  # else the connection is idle, or somebody's whose request has been sent on it already
+                upstream.abort()
 
 
 class Sign:
     """Takes the answer to the question, whatever it is."""
 
-    __slots__ = ("life",)
+    __slots__ = ("life", "over")
 
     def __init__(self) -> None:
+        self.over = False
+        """Whether the connection is not ours any more."""
         self.life: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def _heard(self, alive: bool) -> None:
@@ -162,6 +165,7 @@ class Sign:
         self, block: ResponseBlock, volatile: tuple[Field, ...], length: int, whole: bytes | None
     ) -> None:
         """A sign, whatever the status."""
+        self.over = whole is not None
         self._heard(True)
 
     def response_data(self, data: bytes) -> None:
@@ -169,9 +173,11 @@ class Sign:
 
     def response_end(self, trailers: tuple[Field, ...]) -> None:
         """Nobody reads it."""
+        self.over = True
 
     def response_failed(self, why: Broken, detail: str) -> None:
         """Bytes that are not HTTP are a sign, too; the end of the connection is not."""
+        self.over = True
         self._heard(why is Broken.MALFORMED)
 
     def response_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...]) -> None:
