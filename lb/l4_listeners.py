@@ -97,8 +97,8 @@ class Layer4:
 
     def _socket(self, spec: VipSpec, name: str, l4: L4Spec) -> socket.socket | Steered | None:
         descriptors = self._node.inherited
-        if spec.name in descriptors:
-            key = inherited_key(spec.name, name)
+        key = inherited_key(spec.name, name)
+        if key in descriptors or spec.name in descriptors:
             return inherited(descriptors[key]) if key in descriptors else None
         topology = self._node.topology
         host, port = topology.vip_address(spec)[0], topology.l4_port(l4)

@@ -29,7 +29,8 @@ def open_vips(topology: Topology) -> dict[str, socket.socket]:
     found: dict[str, socket.socket] = {}
     for vip in topology.vips:
         host, port = topology.vip_address(vip)
-        found[vip.name] = open_vip((host, port))
+        if vip.http:
+            found[vip.name] = open_vip((host, port))
         for name, spec in topology.l4.items():
             where = (host, topology.l4_port(spec))
             found[f"{vip.name}/{name}"] = open_vip(

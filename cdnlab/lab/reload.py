@@ -67,8 +67,9 @@ def command(
             if not found or dry_run:
                 _say(as_json, number, found, [], applied=False)
                 return 0
-            silent = Round(where, new, number + 1).run()
-            _say(as_json, number + 1, found, silent, applied=True)
+            one = Round(where, new, number + 1)
+            silent = one.run()
+            _say(as_json, one.number, found, silent, applied=True)
             return FAILED if silent else 0
 
     run(state, work)
@@ -80,7 +81,8 @@ class Round:
     def __init__(self, where: StateDirectory, topology: Topology, number: int) -> None:
         self._where = where
         self._topology = topology
-        self._number = number
+        self.number = number
+        """At least; a node that read its file again by itself may be at a higher one."""
         self._token = admin_token(where)
         dead = {row["name"] for row in ask(where, "/lab")["nodes"] if row.get("running") is False}
         self._nodes = [name for name in topology.nodes if name not in dead]
@@ -88,7 +90,8 @@ class Round:
     def run(self) -> list[str]:
         """Prepare, write down, switch; who did not switch, and why. LabError if one could not prepare."""
         prepared: list[str] = []
-        body: Json = {"do": "prepare", "version": self._number, "topology": self._topology.dump()}
+        self.number = max([self.number, *(self._version(name) + 1 for name in self._nodes)])
+        body: Json = {"do": "prepare", "version": self.number, "topology": self._topology.dump()}
         for name in self._nodes:
             try:
                 self._tell(name, body)
@@ -103,12 +106,20 @@ class Round:
             prepared.append(name)
         # written before the switch: a node that starts from here on starts with the new version
         _replace(self._where.topology, self._topology.dump())
-        _replace(self._where.version, f"{self._number}\n")
+        _replace(self._where.version, f"{self.number}\n")
         return [said for name in prepared if (said := self._switch(name))]
+
+    def _version(self, name: str) -> int:
+        """What a node goes by; 0 where it does not say: it will not prepare, either."""
+        try:
+            said = tell(name, self._topology.admin_address(name), "/status", None, self._token)
+        except (NoAnswer, LabError):
+            return 0
+        return int((said.get("configuration") or {}).get("version") or 0)
 
     def _switch(self, name: str) -> str:
         try:
-            self._tell(name, {"do": "switch", "version": self._number})
+            self._tell(name, {"do": "switch", "version": self.number})
         except NoAnswer as error:
             return f"{name}: {error}"
         except LabError as error:
