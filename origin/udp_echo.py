@@ -2,8 +2,12 @@
 
 Decides how a socket is read and answered. What an answer says is the function's that it is given.
 
-The echo's answer is a line "NAME sees HOST:PORT", then what came. Behind a balancer the address is the balancer's, with
-the port it took for this flow: the translation of addresses, made visible. docs/flows.md.
+The echo's answer is a line, then what came:
+
+    from 127.0.1.10:40312 to 127.1.1.20:8082 node origin-1
+
+Behind a balancer `from` is the balancer, on the port it took for this flow: the translation of addresses, made visible.
+The echo over TCP says the same (tcp_echo.py). docs/flows.md.
 """
 
 from __future__ import annotations
@@ -25,10 +29,15 @@ Answer = Callable[[bytes, tuple[Any, ...]], bytes | None]
 """What to answer to a datagram and its sender; None is nothing."""
 
 
-def echo(name: str, data: bytes, peer: tuple[Any, ...]) -> bytes:
-    """The echo's answer, cut where a datagram ends."""
-    host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
-    return f"{name} sees {host}:{peer[1]}\n".encode() + data[: LARGEST - 100]
+def echo(name: str, own: str, data: bytes, peer: tuple[Any, ...]) -> bytes:
+    """The echo's answer, cut where a datagram ends. `own`: the address that was asked, as host:port."""
+    return f"from {shown(peer)} to {own} node {name}\n".encode() + data[: LARGEST - 200]
+
+
+def shown(address: tuple[Any, ...]) -> str:
+    """host:port."""
+    host = address[0]
+    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
 
 
 class UdpPort:
@@ -40,11 +49,6 @@ class UdpPort:
         self.answered = 0
         self.faulty = 0
         """Datagrams that got no answer, and answers that could not be sent."""
-
-    @classmethod
-    def echo(cls, name: str) -> UdpPort:
-        """The echo of the node `name`."""
-        return cls(partial(echo, name))
 
     def open(self, host: str, port: int) -> tuple[str, int]:
         """Bind and begin to answer; the address. OSError."""
@@ -89,7 +93,8 @@ def ports(node: Node) -> Iterator[tuple[UdpPort, str, int]]:
     topology = node.topology
     host = topology.data_address(node.name)[0]
     if any(pool.tier == node.tier and pool.service == "udp" for pool in topology.pools.values()):
-        yield UdpPort.echo(node.name), host, topology.service_port(node.name, "udp")
+        port = topology.service_port(node.name, "udp")
+        yield UdpPort(partial(echo, node.name, shown((host, port)))), host, port
     if topology.origin.dns is not None:
         from origin.dns import Zone  # a library that an origin without DNS need not import
 

@@ -92,9 +92,11 @@ def test_an_answer_that_is_too_large_says_so() -> None:
 
 
 def test_the_echo_says_what_it_sees() -> None:
-    assert echo("origin-1", b"hello", PEER) == b"origin-1 sees 127.0.1.10:40000\nhello"
-    assert echo("origin-1", b"", ("::1", 5, 0, 0)) == b"origin-1 sees [::1]:5\n"
-    assert len(echo("origin-1", bytes(65507), PEER)) <= 65507
+    assert echo("origin-1", "127.1.1.20:8082", b"hello", PEER) == (
+        b"from 127.0.1.10:40000 to 127.1.1.20:8082 node origin-1\nhello"
+    )
+    assert echo("o", "[::2]:1", b"", ("::1", 5, 0, 0)) == b"from [::1]:5 to [::2]:1 node o\n"
+    assert len(echo("n" * 60, "[2001:db8::1]:65535", bytes(65507), ("::1", 5))) <= 65507
 
 
 async def test_a_port_answers_on_a_real_socket(zone: Zone) -> None:
