@@ -169,9 +169,7 @@ class Forwarder:
         self.asked_in_vain += 1
         detail = f"nothing has come from it for {seconds:g} s, not even when it was asked whether it is there"
         if self.ejector is not None:
-            for _ in range(self.ejector.spec.consecutive):
-                if backend.usable:
-                    self.ejector.failed(backend, Reason.TIMED_OUT, now())
+            self.ejector.silent(backend, now(), detail)
         self.abandon(backend, detail)
 
     def abandon(self, backend: Backend, detail: str = "it was taken out of use") -> None:

@@ -27,7 +27,8 @@ EJECTIONS = MetricSpec(
     "cdnlab_pool_ejections_total",
     "counter",
     ("pool", "backend", "cause"),
-    "Ejections: after so many failures in a row (`consecutive`), or for a `success_rate` far below the others'.",
+    "Ejections: after so many failures in a row (`consecutive`), for a `success_rate` far below the others', or "
+    "because it was `silent` even when asked whether it is there.",
 )
 REFUSED = MetricSpec(
     "cdnlab_pool_ejections_refused_total",

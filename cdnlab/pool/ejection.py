@@ -2,10 +2,11 @@
 
 Decides who is ejected, for how long, and who returns. It must not know what a request is, or how a check is made.
 
-Theory (Envoy's outlier detection). Two signs are looked for:
+Theory (Envoy's outlier detection). Three signs are looked for:
 
     consecutive     so many failures in a row: it is broken now
     success rate    in an interval, its share of good answers lies far below the others': it is worse than they are
+    silent          requests wait for it, and it does not even say that it is there (cdnlab/forward/silence.py)
 
 The n-th ejection in a row lasts n times as long as the first, up to a longest. Each interval that a backend then gets
 through takes one from n. It returns by itself, since without requests nothing can be learned of it.
@@ -52,8 +53,8 @@ from cdnlab.pool.reasons import Reason
 LEAST_GAP = 0.05
 """A share of good answers that is less than this below the others' is no outlier."""
 
-CONSECUTIVE, SUCCESS_RATE = "consecutive", "success_rate"
-CAUSES = (CONSECUTIVE, SUCCESS_RATE)
+CONSECUTIVE, SUCCESS_RATE, SILENT = "consecutive", "success_rate", "silent"
+CAUSES = (CONSECUTIVE, SUCCESS_RATE, SILENT)
 """The signs, as metrics name them."""
 
 
@@ -115,6 +116,13 @@ class Ejector:
             return None
         detail = f"{backend.streak} requests failed in a row, and of the last {reason.sentence}"
         return self._eject(backend, now, CONSECUTIVE, detail)
+
+    def silent(self, backend: Backend, now: float, detail: str) -> Transition | None:
+        """`backend` says nothing at all any more, and `detail` how that is known: all who wait for it wait for the
+        same, so this weighs as much as any number of failures."""
+        if not self.spec.consecutive or not backend.usable:
+            return None
+        return self._eject(backend, now, SILENT, detail)
 
     def recovered(self, backend: Backend, now: float) -> Transition | None:
         """Its checks, having called it down, call it up again: they saw the fault and its end."""

@@ -9,7 +9,7 @@ import pytest
 
 from cdnlab.plan.pools import EjectionSpec
 from cdnlab.pool.backend import Backend
-from cdnlab.pool.ejection import CONSECUTIVE, SUCCESS_RATE, Ejector
+from cdnlab.pool.ejection import CONSECUTIVE, SILENT, SUCCESS_RATE, Ejector
 from cdnlab.pool.health import Health, State, Transition
 from cdnlab.pool.pool import Pool
 from cdnlab.pool.reasons import Reason
@@ -133,6 +133,17 @@ def test_a_refused_ejection_is_tried_again_after_as_many_failures() -> None:
     assert [change is not None for change in bench.fail("b", 3)] == [False] * 3
     bench.pool.enable("a")
     assert [change is not None for change in bench.fail("b", 3)] == [False, False, True]
+
+
+def test_one_that_is_silent_is_ejected_at_once() -> None:
+    bench = Bench()
+    change = bench.ejector.silent(bench.pool.backend("a"), 5.0, "it says nothing")
+    assert change is not None
+    assert change.detail == "it says nothing; left out for 30 s"
+    assert bench.ejector.causes == {("a", SILENT): 1}
+    assert bench.ejector.silent(bench.pool.backend("a"), 6.0, "it says nothing") is None
+    off = Bench(consecutive=0)
+    assert off.ejector.silent(off.pool.backend("a"), 5.0, "it says nothing") is None
 
 
 # -- success rates --------------------------------------------------------------------------------------------------
