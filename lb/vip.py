@@ -50,6 +50,7 @@ class Vip:
     """One virtual address: its sockets, what serves each, and until when."""
 
     __slots__ = (
+        "_accepting",
         "_doors", "_ports", "_ports_open", "_servers", "_steered", "_steered_ports", "deadline", "name",
     )  # fmt: skip
 
@@ -60,6 +61,7 @@ class Vip:
         """Seconds on the clock of `cdnlab.net.clock.now`: the instant until which this process may answer."""
         self._doors: list[tuple[socket.socket, Factory, AbortAll]] = []
         self._steered: list[tuple[Steered, Factory, AbortAll]] = []
+        self._accepting = False
         self._servers: list[asyncio.Server] = []
         self._ports: list[tuple[socket.socket, Door]] = []
         self._steered_ports: list[tuple[Steered, Door]] = []
@@ -85,7 +87,7 @@ class Vip:
     @property
     def accepting(self) -> bool:
         """Whether connections are accepted."""
-        return bool(self._servers)
+        return self._accepting
 
     async def hold_forever(self) -> None:
         """Accept under an address that nobody else can hold: the single-node form."""
@@ -104,6 +106,7 @@ class Vip:
                 door.start_accepting(sock)
             for steered, door in self._steered_ports:
                 self._open_port(steered, door)
+            self._accepting = True
         except BaseException:
             self.stop_accepting()
             raise
@@ -114,12 +117,12 @@ class Vip:
         OSError if the address can't be opened once more; what accepts goes on accepting.
         """
         for steered, factory, _ in self._steered:
-            if self._servers and steered.moved():
+            if self._accepting and steered.moved():
                 await self._serve(factory, steered.open())
                 if not steered.opened:  # stopped in the meantime
                     self.stop_accepting()
         for steered, door in self._steered_ports:
-            if self._servers and steered.moved():
+            if self._accepting and steered.moved():
                 self._open_port(steered, door)
 
     def _open_port(self, steered: Steered, door: Door) -> None:
@@ -133,6 +136,7 @@ class Vip:
 
     def stop_accepting(self) -> None:
         """Accept no more; connections go on."""
+        self._accepting = False
         for server in self._servers:
             server.close()
         self._servers.clear()
