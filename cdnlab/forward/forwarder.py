@@ -184,7 +184,9 @@ class Forwarder:
         waiting = [*self.connector.waiting_for(backend), *self.connecting]
         waiting = [each for each in waiting if each.backend is backend]
         if waiting:
-            log.warning("pool %s: %d requests wait for %s: %s", self.pool.name, len(waiting), backend.name, detail)
+            log.warning(
+                "pool %s: %d requests wait for %s: %s", self.pool.name, len(waiting), backend.name, detail
+            )
             self._move(waiting, backend, detail)
 
     def _move(self, waiting: list[Attempt], backend: Backend, detail: str) -> None:
