@@ -127,6 +127,8 @@ async def test_the_cookie(anna: aiohttp.ClientSession) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://gru.{bare}"},
+        {"Origin": "http://gru.localhost.evil.example"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "{host}"},
     ],
 )
@@ -139,7 +141,8 @@ async def test_another_sites_form_does_nothing(
     await log_in(anna)
     assert origin.address is not None
     host = "http://{}:{}".format(*origin.address)
-    given = {name: value.format(host=host) for name, value in headers.items()}
+    bare = host.removeprefix("http://")
+    given = {name: value.format(host=host, bare=bare) for name, value in headers.items()}
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     async with anna.post(path, data=body.encode(), headers={**given, **form}) as response:
         assert response.status == 403
@@ -158,6 +161,7 @@ async def test_its_own_form_is_believed(anna: aiohttp.ClientSession, origin: Ori
         {"Sec-Fetch-Site": "same-origin", "Origin": own},
         {"Sec-Fetch-Site": "none"},
         {"Origin": "https://shop.example", "X-Forwarded-Host": "shop.example"},
+        {"Origin": "http://gru.localhost:8080", "Host": "localhost:8080"},
     ):
         async with anna.post("/login", data=body, headers=headers) as response:
             assert response.status == 200, headers

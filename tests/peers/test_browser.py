@@ -39,3 +39,16 @@ async def test_the_bar_tells_the_way(running: RunningLab, browser: Browser) -> N
         bar = await browser.run(BAR)
         assert bar.startswith(f"you in {city} → lb-")
         assert f"→ edge-{place}" in bar
+
+
+async def test_a_person_logs_in_through_the_network(running: RunningLab, browser: Browser) -> None:
+    """Forms pass balancer and edge, and no cache keeps what they answer; sessions are local, so a login may be lost."""
+    await browser.open(f"http://gru.localhost:{running.base}/login")
+    for name in ("user", "password"):
+        await browser.run(f"document.querySelector('#login-form [name={name}]').value = 'kim'")
+    await browser.run("document.querySelector('#login-form button').click()")
+    await browser.until("document.querySelector('#who, #refused') !== null")
+    said = await browser.run("document.querySelector('#who, #refused').innerText")
+    assert said.startswith(("You are kim, says origin-", "Your browser bears the cookie of a session"))
+    await browser.until("document.querySelectorAll('#path .hop').length > 0")
+    assert "hit" not in await browser.run(BAR)
