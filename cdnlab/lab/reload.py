@@ -32,6 +32,7 @@ from cdnlab.lab.tell import NoAnswer, admin_token, tell
 from cdnlab.node.versions import first_number
 from cdnlab.plan.changes import Change, changes, refusals
 from cdnlab.plan.errors import PlanError
+from cdnlab.plan.section import Section
 from cdnlab.plan.topology import Topology
 
 Json = dict[str, Any]
@@ -189,7 +190,7 @@ def _say(as_json: bool, number: int, found: list[Change], silent: list[str], *, 
         print(f"Nothing differs from version {number}.")
         return
     for change in found:
-        print(f"  {change.path}: {_shown(change.before)} -> {_shown(change.after)}")
+        print(f"  {change.path}: {_difference(change)}")
     if not applied:
         print(f"Nothing was changed; nodes go by version {number}.")
         return
@@ -202,6 +203,20 @@ def _say(as_json: bool, number: int, found: list[Change], silent: list[str], *, 
         print("Run cdnlab reload once more when they answer.")
 
 
+def _difference(change: Change) -> str:
+    """The two values, where a line can hold them."""
+    before, after = change.before, change.after
+    if before is None and isinstance(after, Section):
+        return "added"
+    if after is None and isinstance(before, Section):
+        return "removed"
+    return f"{_shown(before)} -> {_shown(after)}"
+
+
 def _shown(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
+    if isinstance(value, tuple) and any(isinstance(each, Section) for each in value):
+        return f"{len(value)} of them"
+    if value is None or value == () or value == {}:
+        return "none"
+    text = str(value)
     return text if len(text) <= 60 else text[:57] + "…"

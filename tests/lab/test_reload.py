@@ -28,7 +28,7 @@ nodes:
   origin-2: {tier: origin, place: iad, address: 127.1.1.21}
 pools:
   edges: {tier: edge, algorithm: nearest}
-  origins: {tier: origin, algorithm: round_robin}
+  origins: {tier: origin, algorithm: round_robin, health: {interval: 100ms}}
 """
 
 
@@ -47,7 +47,7 @@ def write(running: RunningLab, tmp_path: Path) -> Any:
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
-        file = tmp_path / "new.yaml"
+        file = tmp_path / f"{len(list(tmp_path.iterdir()))}.yaml"
         file.write_text(text)
         return str(file)
 
@@ -237,3 +237,33 @@ def events(running: RunningLab) -> list[str]:
     """What edge-icn said of reloads."""
     found = running.ask("/events?node=edge-icn&limit=1000")["events"]
     return [event["text"] for event in found if event["kind"] == "reload"]
+
+
+def test_a_route_may_come_and_go(running: RunningLab, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+    tell = Typed(reload.command, running.directory, monkeypatch)
+    shop = "routes:\n  - {pool: edges}\n  - {path: /behave, pool: origins, split: {other: 1.0}}\npools:"
+    other = f"  other: {{backends: [{{name: again, address: 127.1.1.21, port: {running.base}}}]}}\n"
+    file = write(("pools:", shop), ("  origins:", other + "  origins:"))
+
+    def origin() -> tuple[str | None, str | None]:
+        with closing(http.client.HTTPConnection("127.0.0.1", running.base, timeout=20)) as connection:
+            connection.request("GET", "/behave?cc=no-store")
+            answer = connection.getresponse()
+            answer.read()
+            return answer.headers["Cdnlab-Origin"], answer.headers["Cache-Status"]
+
+    with Clients(running.base) as clients:
+        clients.more()
+        said = tell(file)
+        assert said.exit_code == 0, said.output
+        clients.more(4)
+        assert set(clients.more()) == {"origin-2"}, "a pool that no route had before, on open connections"
+        assert origin() == ("origin-2", None), "past the edge"
+        assert tell(write()).exit_code == 0
+        clients.more(4)
+        until(lambda: clients.more().keys() == {"origin-1", "origin-2"}, "both origins, through the edge")
+        assert origin()[1] is not None
+        assert tell(file).exit_code == 0
+        clients.more(4)
+        assert set(clients.more()) == {"origin-2"}, "the pool comes back as it was"
+    assert {status for _, status in clients.answers} == {200}
