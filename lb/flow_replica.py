@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cdnlab.net.clock import now, wall
+from cdnlab.node.degrades import Feature
 from cdnlab.node.metrics import Family, MetricSpec, family
 from cdnlab.node.replica import Replica
 from lb.flow_entry import SHOWN, Address
@@ -54,13 +55,7 @@ FULL = MetricSpec(
     (),
     "Flows for which the table had no room: all its entries lived.",
 )
-AGE = MetricSpec(
-    "cdnlab_lb_flow_replica_age_seconds",
-    "gauge",
-    (),
-    "Seconds since the store last confirmed that this balancer knows what others said of flows; -1: it never did.",
-)
-FLOW_METRICS = (ENTRIES, OPENED, LEARNED, EVICTED, FULL, AGE)
+FLOW_METRICS = (ENTRIES, OPENED, LEARNED, EVICTED, FULL)
 
 
 class Flows:
@@ -73,6 +68,7 @@ class Flows:
         self._node = node
         self._sweep: Sweep | None = None
         if node.store is not None and spec.replicate:
+            node.degrades.register(Feature.FLOWS)
             self.replica = Replica(
                 node.store,
                 node.topology.name,
@@ -146,12 +142,10 @@ class Flows:
         return {"node": self._node.name, **self.status(), "rows": [row._asdict() for row in rows]}
 
     def families(self) -> Iterator[Family]:
-        """The rows of FLOW_METRICS."""
-        table, replica = self.table, self.replica
+        """The rows of FLOW_METRICS; those of the replica are the node's (cdnlab/node/replica_metrics.py)."""
+        table = self.table
         yield family(ENTRIES, [((STATES[state],), table.counts[state]) for state in SHOWN])
         yield family(OPENED, [((), table.opened)])
         yield family(LEARNED, [((), table.learned)])
         yield family(EVICTED, [((), table.evicted)])
         yield family(FULL, [((), table.full)])
-        age = float("inf") if replica is None else replica.age
-        yield family(AGE, [((), age if age < float("inf") else -1)])
