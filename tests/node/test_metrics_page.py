@@ -18,6 +18,8 @@ TABLES = (
     ("cdnlab.forward.pins", "PIN_METRICS"),
     ("lb.stats", "TABLE"),
     ("lb.traffic", "TABLE"),
+    ("lb.flow_replica", "FLOW_METRICS"),
+    ("lb.udp_stats", "UDP_METRICS"),
     ("edge.stats", "TABLE"),
     ("origin.metrics", "ORIGIN_METRICS"),
 )
