@@ -8,6 +8,7 @@ connection can be made to it, and those that were there break off.
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -22,7 +23,7 @@ from cdnlab.lab.demo_sessions_clients import NUMBER, Act, Clients, Script, measu
 from cdnlab.lab.demo_sessions_count import Row
 from cdnlab.lab.errors import MISUSED, LabError
 
-KILL_WITHIN = 60.0  # seconds that --kill may take
+KILL_WITHIN, CONNECT = 60.0, 3.0  # seconds that --kill may take, and a connection to a server
 PIECE = 65536
 
 LINES = 3
@@ -169,6 +170,7 @@ class Relay:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        self._given = url
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -180,6 +182,19 @@ class Relay:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
+        """LabError if the server does not answer: behind a relay nobody else would see that."""
+        try:
+            async with asyncio.timeout(CONNECT):
+                _, writer = await asyncio.open_connection(self._host, self._port)
+        except OSError as error:
+            why = (
+                "no connection in time" if isinstance(error, TimeoutError) else os.strerror(error.errno or 0)
+            )
+            raise LabError(
+                f"origin {self._given} does not answer: {why}",
+                "start the application first, or correct --origin",
+            ) from None
+        writer.close()
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         return self
 

@@ -208,6 +208,14 @@ def test_on_other_peoples_servers(tmp_path: Path) -> None:
     assert "cut off" in cut["event"]
 
 
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    base = free_base()
+    words = [*("--origin", f"http://127.0.0.1:{base}") * 2, *OWN[4:]]
+    done = CliRunner(env={"TMPDIR": str(_short(tmp_path))}).invoke(app, ["demo", "sessions", *words])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"origin http://127.0.0.1:{base} does not answer: Connection refused" in done.stderr
+
+
 def _listens(port: int) -> bool:
     import socket
 
