@@ -16,6 +16,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from cdnlab.lab.choices import Choices, choose
 from cdnlab.lab.cli import app
 from cdnlab.lab.demo import DEMOS
 from cdnlab.lab.demo_sessions_count import Fate, busiest, row
@@ -111,6 +112,11 @@ def test_a_row_sums_up_its_clients() -> None:
     assert busiest(fates) == "a"
     assert busiest([Fate(server="b"), Fate(server="a"), Fate()]) == "a"
     assert busiest([Fate()]) is None
+
+
+@pytest.mark.parametrize("kind", ["local", "clustered", None])
+def test_up_is_told_where_sessions_lie(kind: str | None) -> None:
+    assert choose(Choices(sessions=kind)).origin.sessions == (kind or "local")
 
 
 @contextmanager

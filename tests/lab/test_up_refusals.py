@@ -114,6 +114,7 @@ def test_an_origin_that_does_not_parse(url: str, remedy: str) -> None:
         ),
         (Choices(forwarded_proto="https"), "--forwarded-proto says how --origin is asked"),
         (Choices(store="http://127.0.0.1"), "store.url"),
+        (Choices(sessions="shared"), "--sessions shared: it is local or clustered"),
         (
             Choices(origins=("http://127.0.0.1:1",), origin_place="icm"),
             '--origin-place: there is no place "icm"; did you',
