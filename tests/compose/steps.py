@@ -31,6 +31,8 @@ class Steps:
     def __init__(self, compose: Compose, ports: Mapping[str, str]) -> None:
         self.compose = compose
         self.port = ports["CDNLAB_PORT"]
+        self.tcp = int(ports["CDNLAB_TCP_PORT"])
+        self.udp = int(ports["CDNLAB_UDP_PORT"])
         self.page = ports["CDNLAB_PAGE_PORT"]
         self.prometheus = ports["CDNLAB_PROMETHEUS_PORT"]
         self.locust = ports["CDNLAB_LOCUST_PORT"]
@@ -43,6 +45,7 @@ class Steps:
         yield self.page_and_hit
         yield self.client_in_gru
         yield self.by_host_name
+        yield self.layer_4
         yield self.commands
         yield self.words_for_orders
         yield self.targets
@@ -136,6 +139,21 @@ class Steps:
         answer = ask(self.port, fields={"Host": f"syd.localhost:{self.port}"})
         hold(f"Via: {answer.field('Via')}", answer.status == 200 and "edge-syd" in answer.field("Via"))
         return f"Host syd.localhost: Via: {answer.field('Via')}"
+
+    def layer_4(self) -> str:
+        """Bytes and datagrams reach an origin through the published ports, and come back."""
+        with socket.create_connection(("127.0.0.1", self.tcp), 10) as tcp:
+            tcp.sendall(b"over tcp\n")
+            tcp.shutdown(socket.SHUT_WR)
+            said = tcp.makefile("rb").read().decode()
+        hold(f"TCP: {said!r}", said.startswith("from 198.1") and said.endswith("over tcp\n"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(10)
+            udp.connect(("127.0.0.1", self.udp))
+            udp.send(b"over udp")
+            answer = udp.recv(2048).decode()
+        hold(f"UDP: {answer!r}", answer.startswith("from 198.1") and answer.endswith("over udp"))
+        return f"layer 4: TCP said {said.splitlines()[0]!r}, UDP {answer.splitlines()[0]!r}"
 
     # -- the commands --------------------------------------------------------------------------------------
 

@@ -120,22 +120,26 @@ def test_all_of_it_moves_by_the_command_that_is_advised(page: str, tmp_path: Pat
 
 
 def test_everything_published_is_on_this_machine_only_and_no_admin_api_is() -> None:
-    published: dict[str, str] = {}
+    published: set[tuple[str, str]] = set()
     for name in compose()["services"]:
         for port in service(name).get("ports", ()):
-            host, variable, inside = re.fullmatch(r"(.+):\$\{(\w+:-\d+)\}:(\d+)", port).groups()  # type: ignore[union-attr]
+            found = re.fullmatch(r"(.+):\$\{(\w+:-\d+)\}:(\d+(?:/udp)?)", port)
+            assert found is not None, port
+            host, variable, inside = found.groups()
             assert host == "127.0.0.1", name
-            published[name] = f"{variable} -> {inside}"
+            published.add((name, f"{variable} -> {inside}"))
     assert published == {
-        "vip": "CDNLAB_PORT:-8080 -> 8080",
-        "lab": "CDNLAB_PAGE_PORT:-9100 -> 9100",
-        "prometheus": "CDNLAB_PROMETHEUS_PORT:-9090 -> 9090",
-        "grafana": "CDNLAB_GRAFANA_PORT:-3001 -> 3000",
-        "locust": "CDNLAB_LOCUST_PORT:-8089 -> 8089",
+        ("vip", "CDNLAB_PORT:-8080 -> 8080"),
+        ("vip", "CDNLAB_TCP_PORT:-8081 -> 8081"),
+        ("vip", "CDNLAB_UDP_PORT:-8082 -> 8082/udp"),
+        ("lab", "CDNLAB_PAGE_PORT:-9100 -> 9100"),
+        ("prometheus", "CDNLAB_PROMETHEUS_PORT:-9090 -> 9090"),
+        ("grafana", "CDNLAB_GRAFANA_PORT:-3001 -> 3000"),
+        ("locust", "CDNLAB_LOCUST_PORT:-8089 -> 8089"),
     }
     admin = {address[1] for name in plan().nodes if (address := plan().admin_address(name))}
     assert admin == set(steps.BALANCERS.values())
-    assert not admin & {int(each.rpartition(" ")[2]) for each in published.values()}
+    assert not admin & {int(each.rpartition(" ")[2].partition("/")[0]) for _, each in published}
 
 
 @pytest.mark.parametrize("name", sorted({*steps.SERVICES, "grafana", "locust"}))
