@@ -24,6 +24,9 @@ from cdnlab.pool.pool import Pool
 if TYPE_CHECKING:
     from cdnlab.plan.pools import HealthSpec
 
+HASTE = 0.1
+"""Seconds between checks at least, however often somebody asks for one: failing requests may do so all the time."""
+
 OnTransition = Callable[[Backend, Transition], None]
 
 
@@ -93,7 +96,7 @@ class Prober:
         return await self._checker.check(backend)
 
     def hasten(self, backend: Backend) -> None:
-        """There is reason to doubt a backend: make its next check now."""
+        """There is reason to doubt a backend: make its next check now, or HASTE after the last one."""
         wake = self._wakes.get(backend)
         if wake is not None:
             wake.set()
@@ -130,9 +133,12 @@ class Prober:
         spec, wake = self.spec, self._wakes[backend]
         schedule = Schedule(spec.interval, spec.jitter, spec.interval_down)
         due = schedule.next_probe(begin, self._rng)
+        began = -HASTE
         while True:
             if await _woken(wake, due):
+                await asyncio.sleep(max(0.0, began + HASTE - now()))
                 schedule.due = now()
+            began = now()
             try:
                 detail, ok = await self.check(backend), True
             except Unhealthy as why:

@@ -57,6 +57,7 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         prober.on_transition = self._checked
         self.ejector.on_transition = self._ejected
+        self.ejector.on_refused = prober.hasten
         pool.watch(self._changed)
         self._adjust(spec)
 

@@ -26,8 +26,8 @@ How passive ejection and active checks keep out of each other's way:
   fault, and seen it gone. That ends the ejection early (`recovered`), or a restart of two seconds would cost thirty.
 - What fails at a backend that is not usable anyway is no news: stragglers, and the requests of a panic, count for
   nothing. So a verdict of one judge never makes the other's worse.
-- An ejection asks for a check at once. If the backend is really dead, checks say so soon and stand by that for as long
-  as it is true; if not, the ejection ends by its own clock.
+- An ejection asks for a check at once, and so does one that the ceiling forbids. If the backend is really dead, checks
+  say so soon and stand by that for as long as it is true, with no ceiling; if not, the ejection ends by its own clock.
 - Both together take away no more than `max_share` of the backends by *ejection*: those that are down count as out
   already. One backend may always be ejected, but never the last that is usable. So if everything fails, because
   what stands behind all of them fails, most stay.
@@ -58,6 +58,11 @@ CAUSES = (CONSECUTIVE, SUCCESS_RATE, SILENT)
 """The signs, as metrics name them."""
 
 
+def _said(reason: Reason) -> str:
+    """What happened, in the middle of a sentence."""
+    return "it answered with a status that counts" if reason is Reason.BAD_STATUS else reason.sentence
+
+
 class Rate(NamedTuple):
     """How one backend fared in an interval."""
 
@@ -75,6 +80,7 @@ class Ejector:
         "_levels",
         "_next",
         "causes",
+        "on_refused",
         "on_transition",
         "pool",
         "refused",
@@ -89,6 +95,8 @@ class Ejector:
         self.relays = relays
         self.on_transition: Callable[[Backend, Transition], None] | None = None
         """Called after the pool has taken note of an ejection or of its end."""
+        self.on_refused: Callable[[Backend], None] | None = None
+        """Called when an ejection was due and the ceiling did not allow it."""
         self.causes: dict[tuple[str, str], int] = {}
         """Ejections by backend and sign."""
         self.refused = 0
@@ -114,7 +122,7 @@ class Ejector:
         most = self.spec.consecutive
         if not most or backend.streak % most or not backend.usable:
             return None
-        detail = f"{backend.streak} requests failed in a row, and of the last {reason.sentence}"
+        detail = f"{backend.streak} requests failed in a row, the last because {_said(reason)}"
         return self._eject(backend, now, CONSECUTIVE, detail)
 
     def silent(self, backend: Backend, now: float, detail: str) -> Transition | None:
@@ -199,6 +207,8 @@ class Ejector:
             return None
         if not self._may_go():
             self.refused += 1
+            if self.on_refused is not None:
+                self.on_refused(backend)
             return None
         spec = self.spec
         level = self._levels[backend] = self._levels.get(backend, 0) + 1

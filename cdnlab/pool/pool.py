@@ -209,8 +209,8 @@ class Pool:
         slow_start: bool,
     ) -> None:
         """Become another pool of the same name, in one step. Backends that stay are the same objects, with their
-        counts, verdicts, connections and drains; those that go finish what they have. ValueError as the constructor, and
-        then nothing has changed."""
+        counts, verdicts, connections and drains; those that go finish what they have. ValueError as the constructor,
+        and then nothing has changed."""
         made = make(algorithm, settings)
         self.backends = tuple(backends)
         self.settings, self.algorithm_name, self.algorithm = settings, algorithm, made

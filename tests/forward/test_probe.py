@@ -13,13 +13,14 @@ import pytest
 import pytest_asyncio
 
 from cdnlab.forward.check import Unhealthy
-from cdnlab.forward.probe import Prober
+from cdnlab.forward.probe import HASTE, Prober
 from cdnlab.net.tasks import running
 from cdnlab.plan.topology import HealthSpec
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import State, Transition
 from cdnlab.pool.pool import Pool
 from tests.support.certificates import self_signed
+from tests.support.peers import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -306,6 +307,24 @@ async def test_a_check_can_be_had_at_once(make: Make) -> None:
         _, change = await seen.get()
         assert change.after is State.UP
     prober.hasten(Backend("stranger", "h", 1))
+    prober.stop()
+
+
+async def test_checks_that_are_asked_for_all_the_time_are_made_now_and_then(make: Make) -> None:
+    site = await make()
+    prober = site.prober(interval=3600.0)
+    prober.start()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(10):
+        await until(lambda: site.peer.heads, "the first check")
+        began = loop.time()
+
+        def asked() -> bool:
+            prober.hasten(site.backend)
+            return len(site.peer.heads) >= 4
+
+        await until(asked, "three more")
+    assert loop.time() - began >= 2 * HASTE
     prober.stop()
 
 

@@ -133,7 +133,9 @@ async def test_five_refused_connections_eject_before_the_checks_know(servers: li
         assert {status for status, _ in load.seen} == {200}
         texts = events(lb, "ejection", "server-1")
         assert len(texts) == 2
-        assert texts[0].startswith("up -> ejected: 5 requests failed in a row")
+        assert texts[0].startswith(
+            "up -> ejected: 5 requests failed in a row, the last because no connection"
+        )
         assert texts[1] == "ejected -> up: its checks saw it fail and recover"
 
 
@@ -207,6 +209,20 @@ async def test_if_all_fail_most_stay(servers: list[Server]) -> None:
         await load.more(60)
         assert sum(each.usable for each in members(lb)) == 2
         assert metric(lb, "cdnlab_pool_ejections_refused_total", pool="servers") >= 1
+
+
+async def test_one_that_may_not_be_ejected_is_checked_at_once(servers: list[Server]) -> None:
+    """The ceiling is reached, and the checks come once an hour: the killed one is found out all the same."""
+    slow = {**CHECKS, "interval": 3600.0, "interval_down": 3600.0, "fall": 3}
+    ejection = {"max_share": 0.1}
+    async with before(servers, health=slow, ejection=ejection) as lb, Load(lb) as load:
+        pool = lb.app.forwarders["servers"].pool
+        pool.backend("server-1").ejected_until = float("inf")
+        pool.usable_changed()
+        servers[1].kill()
+        await until(lambda: pool.backend("server-2").health.state is State.DOWN, "it is called down")
+        assert not pool.backend("server-2").ejected_until
+        assert {name for _, name in await load.more(30)} == {"server-3"}
 
 
 async def test_panic_uses_all_and_says_so(servers: list[Server]) -> None:

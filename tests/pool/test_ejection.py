@@ -127,6 +127,15 @@ def test_those_that_are_down_count_as_out_already() -> None:
     assert drained.fail("c", 1) == [None], "the last one that takes requests stays"
 
 
+def test_a_refused_ejection_is_told() -> None:
+    bench = Bench("ab", consecutive=3)
+    doubted: list[str] = []
+    bench.ejector.on_refused = lambda backend: doubted.append(backend.name)
+    bench.fail("a", 3)
+    bench.fail("b", 7)
+    assert doubted == ["b", "b"]
+
+
 def test_a_refused_ejection_is_tried_again_after_as_many_failures() -> None:
     bench = Bench("ab", consecutive=3)
     bench.fail("a", 3)
