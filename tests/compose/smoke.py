@@ -35,17 +35,8 @@ from tests.support.standins import images
 PROJECT = "cdnlab-smoke"
 BASE = "python:3.11-slim-bookworm"
 #: Ports that a compose file's user may choose, so that this runs beside a lab.
-PORTS = tuple(
-    f"CDNLAB_{name}"
-    for name in (
-        "PORT",
-        "TCP_PORT",
-        "UDP_PORT",
-        "PAGE_PORT",
-        "PROMETHEUS_PORT",
-        "GRAFANA_PORT",
-        "LOCUST_PORT",
-    )
+PORTS = tuple(f"CDNLAB_{name}_PORT" for name in ("TCP", "UDP", "PAGE", "PROMETHEUS", "GRAFANA", "LOCUST")) + (
+    "CDNLAB_PORT",
 )
 TOPOLOGY = "./deploy/compose/topology.yaml"
 BEGAN = time.monotonic()
