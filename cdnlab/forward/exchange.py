@@ -244,6 +244,11 @@ class Forward:
         room = self.owner.room
         return next((backend for backend in self._candidates if room(backend)), None)
 
+    def others_left(self) -> bool:
+        """Whether the pool offers anybody who was not asked; it costs nobody's turn."""
+        asked = {name for name, why in self.passed or () if why in ASKED}
+        return any(each is not self.backend and each.name not in asked for each in self.owner.pool.on_offer)
+
     def put_back(self, backend: Backend) -> None:
         """It was not asked after all."""
         self._candidates = chain((backend,), self._candidates)
@@ -403,7 +408,7 @@ class Forward:
         """Whether a further candidate can be asked in the place of one that may yet do. It is looked for last, since to
         look takes another request's turn."""
         owner = self.owner
-        if self.attempts >= len(owner.pool.on_offer):
+        if not self.others_left():
             return False
         why_not = self._not_here(charged) if charged is not None else None
         if why_not is not None:

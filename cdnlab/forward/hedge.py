@@ -49,7 +49,7 @@ class Hedge:
         if upload is not None and not (upload.done and upload.repeatable):
             owner.not_again[NotAgain.BODY] += 1
             return None
-        if forward.attempts >= len(owner.pool.on_offer):
+        if not forward.others_left():
             return None
         if not owner.budget.allow(instant):
             owner.not_again[NotAgain.BUDGET] += 1

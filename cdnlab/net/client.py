@@ -32,6 +32,9 @@ WAITING, BODY, TUNNEL, CLOSED = range(IDLE + 1, IDLE + 5)
 
 #: A response head larger than this is refused (HAProxy's default buffer is 16 KiB, nginx allows 4 to 32).
 HEAD_BYTES = 65536
+#: More 1xx than this before a final response are not waited out: nobody has a use for so many, and each costs the
+#: client's connection, too (Go's client takes 5, curl any number).
+INTERIMS = 10_000
 #: Seconds in which the loop has surely polled once; uvloop's shortest timer.
 LOOK = 0.001
 
@@ -119,6 +122,7 @@ class Upstream(asyncio.Protocol):
         "_buf",
         "_counted",
         "_decoder",
+        "_interims",
         "_left",
         "_memo",
         "_method",
@@ -152,6 +156,7 @@ class Upstream(asyncio.Protocol):
         self._decoder: ChunkedDecoder | None = None
         self._method = b""
         self._left = 0
+        self._interims = 0
         self._body_out = 0
         self._request_done = True
         self._reusable = True
@@ -250,6 +255,7 @@ class Upstream(asyncio.Protocol):
         self._body_out = body
         self._request_done = body == 0
         self._reusable = True
+        self._interims = 0
         self.answered = False
         self.requests += 1
         self.due = instant + self._timeout if body == 0 else math.inf
@@ -375,17 +381,21 @@ class Upstream(asyncio.Protocol):
             if rest and self.state == TUNNEL:
                 cast("ResponseSink", self._sink).tunnel_data(rest)
             return
-        sink.response_interim(interim_head(block, volatile), block.status)
-        end = rest.find(b"\r\n\r\n")
         # those that follow at once: in a loop, since thousands of them must not be as many frames
-        while end >= 0 and rest[9:10] == b"1" and rest[9:12] != b"101" and self.state == WAITING:
+        while self.state == WAITING:
+            self._interims += 1
+            if self._interims > INTERIMS:
+                self._fail(Broken.MALFORMED, f"more than {INTERIMS} interim responses")
+                return
+            sink.response_interim(interim_head(block, volatile), block.status)
+            end = rest.find(b"\r\n\r\n")
+            if end < 0 or rest[9:10] != b"1" or rest[9:12] == b"101":
+                break
             try:
                 block, volatile = self._memo.head(rest[:end])
             except Malformed:
                 break
-            sink.response_interim(interim_head(block, volatile), block.status)
             rest = rest[end + 4 :]
-            end = rest.find(b"\r\n\r\n")
         if rest and self.state == WAITING:
             self._take_head(rest)
 

@@ -9,7 +9,7 @@ import pytest
 from cdnlab.pool.reasons import Reason
 from cdnlab.pool.retry import NotAgain
 from tests.support.balancers import Running, balancer
-from tests.support.peers import OK, Origin, Wire, answer_ok, free_port, until
+from tests.support.peers import OK, Origin, Script, Wire, answer_ok, free_port, until
 
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
 LONG = b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\nbusy"
@@ -38,13 +38,13 @@ def retries(lb: Running, reason: Reason) -> int:
 
 
 @pytest.mark.parametrize("script", [busy, busy_at_length])
-async def test_a_status_is_asked_for_elsewhere(script: object) -> None:
+async def test_a_status_is_asked_for_elsewhere(script: Script) -> None:
     async with (
         Origin(script) as full,
         Origin() as origin,
         balancer(full, origin, pool=RETRY) as lb,
         await lb.client() as client,
-    ):  # type: ignore[arg-type]
+    ):
         for _ in range(4):
             assert (await client.get()).body == b"ok"
         assert retries(lb, Reason.BAD_STATUS) == len(full.requests) >= 2
