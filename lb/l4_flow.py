@@ -138,8 +138,9 @@ class Flow:
         self.ahead = self.ahead[parsed.size :]
         if parsed.source is not None and parsed.destination is not None:
             self.vip = parsed.destination
-            if not self.proxy.becomes(self, parsed.source):
-                raise Refusal(Refused.TOO_MANY_FROM_CLIENT)
+            why = self.proxy.becomes(self, parsed.source)
+            if why is not None:
+                raise Refusal(why)
         return True
 
     def _take_hello(self) -> bool:

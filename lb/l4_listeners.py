@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cdnlab.forward.upstreams import place_finder
+from cdnlab.forward.upstreams import make_pace, place_finder
 from cdnlab.net.clock import now
 from cdnlab.node.metrics import Family, family
 from lb.flow_entry import Ended
@@ -63,6 +63,7 @@ class Layer4:
             self.flows.table,
             topology.limits.header_timeout,
             {name: topology.pool(name).send_proxy for name in pools_of(topology)},
+            make_pace(topology.limits),
         )
 
     def open(self, vip: Vip, spec: VipSpec) -> None:

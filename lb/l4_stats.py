@@ -20,6 +20,7 @@ class Refused(StrEnum):
 
     TOO_MANY = "flows", "the listener has as many flows as it may have"
     TOO_MANY_FROM_CLIENT = "flows_per_client", "this client has as many flows as it may have"
+    TOO_FAST = "connection_rate", "this client opens connections faster than it may"
     STRANGER = "stranger", "the listener requires a PROXY header, and only trusted peers may send one"
     PROXY_HEADER = "proxy_header", "a PROXY header is required, and what came is none"
     PROXY_LATE = "proxy_late", "the PROXY header did not arrive in time"

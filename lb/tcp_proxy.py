@@ -60,6 +60,8 @@ class Around:
     opening_timeout: float = 10.0
     send_proxy: Mapping[str, str] = field(default_factory=dict)
     """"v1" or "v2" by pool, for those whose backends want a PROXY header."""
+    pace: Callable[[str], float] | None = None
+    """Counts a client's new connection: 0.0, or seconds too early."""
     copies: bool = False
     """Carry through transports even where there is epoll (for tests)."""
 
@@ -164,16 +166,22 @@ class TcpProxy:
             return None if host in self.around.trusted else Refused.STRANGER
         if self.per_client.get(host, 0) >= self.spec.max_flows_per_client:
             return Refused.TOO_MANY_FROM_CLIENT
-        return None
+        return Refused.TOO_FAST if self._too_fast(host) else None
 
-    def becomes(self, flow: Flow, client: Address) -> bool:
-        """A PROXY header says who the client is; whether it may have one more flow."""
+    def _too_fast(self, host: str) -> bool:
+        pace = self.around.pace
+        return pace is not None and host not in self.around.trusted and pace(host) > 0
+
+    def becomes(self, flow: Flow, client: Address) -> Refused | None:
+        """A PROXY header says who the client is; why that one may not have one more flow, or None."""
         if self.per_client.get(client[0], 0) >= self.spec.max_flows_per_client:
-            return False
+            return Refused.TOO_MANY_FROM_CLIENT
+        if self._too_fast(client[0]):
+            return Refused.TOO_FAST
         self._uncount(flow.client[0])
         self.per_client[client[0]] = self.per_client.get(client[0], 0) + 1
         flow.client = client
-        return True
+        return None
 
     def _uncount(self, host: str) -> None:
         count = self.per_client.get(host, 0) - 1

@@ -379,6 +379,17 @@ async def test_flows_and_those_of_one_client_are_bounded() -> None:
             wire.close()
 
 
+async def test_a_client_that_connects_too_often_is_turned_away() -> None:
+    limits = {"connection_rate": 0.01, "connection_burst": 2}
+    async with Origin(echo) as origin, l4(origin, sections={"limits": limits}) as lb:
+        for source in ("127.0.0.5", "127.0.0.5", "127.0.0.6"):
+            async with await client(lb, source) as wire:
+                await wire.send(b"x")
+                assert await wire.exactly(1) == b"x"
+        await turned_away(lb, "127.0.0.5")
+        assert refused(lb, Refused.TOO_FAST) == 1
+
+
 async def test_a_flow_begins_where_the_table_of_flows_is_full() -> None:
     """The table is for people and for successors; a flow does not depend on it."""
     async with Origin(echo) as origin, l4(origin, sections={"flows": {"max": 3}}) as lb:
