@@ -87,7 +87,7 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     lab: Json = answer.get("lab") or {}
     parts: list[RenderableType] = [_header(lab, nodes), "", _table(nodes, wall, width), ""]
     parts += _vips(lab, nodes)
-    parts += [_store(lab, nodes), *_purges(nodes)]
+    parts += [_store(lab, nodes), *_versions(nodes), *_purges(nodes)]
     if lab.get("prometheus"):
         parts.append(_prometheus(lab["prometheus"]))
     over = passed_over(nodes)
@@ -212,6 +212,25 @@ def _store(lab: Json, nodes: Sequence[Json]) -> Text:
     else:
         text.append(f"  {word}", style="green" if word == "up" else "yellow")
     return text
+
+
+def _versions(nodes: Sequence[Json]) -> list[Text]:
+    """Which version of the topology the nodes go by; nothing where it is the first at all of them."""
+    found: dict[int, list[str]] = {}
+    for node in nodes:
+        version = (node.get("configuration") or {}).get("version")
+        if version and node.get("running") is not False and not node.get("paused"):
+            found.setdefault(int(version), []).append(tables.name(node))
+    if not found.keys() - {1}:
+        return []
+    newest = max(found)
+    line = Text.assemble(("Config ", "bold"), f"version {newest}")
+    behind = [
+        f"{name} ({version})" for version in sorted(found) if version != newest for name in found[version]
+    ]
+    if behind:
+        line.append(f", but an older one at {', '.join(behind)}: cdnlab reload", style="yellow")
+    return [line]
 
 
 def _purges(nodes: Sequence[Json]) -> list[Text]:

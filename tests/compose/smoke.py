@@ -35,8 +35,8 @@ from tests.support.standins import images
 PROJECT = "cdnlab-smoke"
 BASE = "python:3.11-slim-bookworm"
 #: Ports that a compose file's user may choose, so that this runs beside a lab.
-PORTS = tuple(f"CDNLAB_{name}_PORT" for name in ("TCP", "UDP", "PAGE", "PROMETHEUS", "GRAFANA", "LOCUST")) + (
-    "CDNLAB_PORT",
+PORTS = tuple(
+    f"CDNLAB_{name}PORT" for name in ("", "TCP_", "UDP_", "PAGE_", "PROMETHEUS_", "GRAFANA_", "LOCUST_")
 )
 TOPOLOGY = "./deploy/compose/topology.yaml"
 BEGAN = time.monotonic()

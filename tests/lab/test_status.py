@@ -150,3 +150,15 @@ def test_an_edge_that_may_not_have_heard_of_every_purge_is_a_risk_that_is_shown(
         "Purges edge-gru",
     ]
     assert "may serve what was purged elsewhere" in lines[0]
+
+
+def test_says_which_version_the_nodes_go_by_once_it_is_not_the_first() -> None:
+    answer = fake.status()
+    for node in answer["nodes"]:
+        node["configuration"] = {"version": 1, "digest": "0", "prepared": None}
+    assert "Config" not in drawn(answer, 100)
+    for node in answer["nodes"]:
+        node["configuration"] = {"version": 3, "digest": "1", "prepared": None}
+    assert line_of(drawn(answer, 100), "Config").strip() == "Config version 3"
+    answer["nodes"][1]["configuration"]["version"] = 2
+    assert f"an older one at {answer['nodes'][1]['name']} (2): cdnlab reload" in drawn(answer, 100)
