@@ -23,13 +23,14 @@ class LoadFailed(Exception):
 @dataclass(frozen=True)
 class Shape:
     """What is asked for: `objects` targets under `prefix`, one after the other or at random, and how many different
-    Cookies."""
+    Cookies; `few`: with Host and Cookie only, where nobody that is measured reads them."""
 
     prefix: str
     objects: int
     connections: int
     cookies: int
     random: bool = False
+    few: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def run_load(port: int, shape: Shape, seconds: int) -> Load:
     ]
     words += [f"http://127.0.0.1:{port}/", "--", shape.prefix, str(shape.objects), str(shape.cookies)]
     words += ["random"] if shape.random else []
+    words += ["few"] if shape.few else []
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 30)
     return parse_summary(done.stdout + done.stderr)
 

@@ -1,5 +1,6 @@
 -- What every request of the bench looks like: twelve fields as a browser sends them, over `objects` targets.
--- Arguments after "--": path prefix, number of objects, number of different Cookies, and "random" for targets at random.
+-- Arguments after "--": path prefix, number of objects, number of different Cookies, then "random" for targets at random
+-- or "few" for Host and Cookie only: at layer 4 nobody reads fields, but wrk and the upstream pay for them.
 --
 -- wrk's scripts can't tell connections apart, but threads can: each thread has a Cookie of its own and an eighth of the
 -- connections. So a connection repeats its own Cookie, as browsers do, and eight connections share one. (A thread per
@@ -7,6 +8,10 @@
 
 local requests, turn = {}, 0
 local before, after, most -- of a target at random: what its number stands between, and how high it may be
+
+local function few(path, cookie)
+  return "GET " .. path .. " HTTP/1.1\r\nHost: www.example.com\r\nCookie: session=" .. cookie .. "\r\n\r\n"
+end
 
 local function one(path, cookie)
   return table.concat({
@@ -40,7 +45,7 @@ function init(args)
     return
   end
   for i = 0, objects - 1 do
-    requests[i + 1] = one(prefix .. i, session)
+    requests[i + 1] = (args[4] == "few" and few or one)(prefix .. i, session)
   end
   turn = id * 131 % objects
 end
