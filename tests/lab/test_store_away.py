@@ -26,11 +26,11 @@ nodes:
   origin-2: {tier: origin, place: iad, address: 127.1.1.21}
 pools:
   edges: {tier: edge, algorithm: nearest}
-  origins: {tier: origin}
+  origins: {tier: origin, sticky: {mode: cookie}}
 """
 NODES = ("lb-a", "lb-b", "edge-icn", "origin-1", "origin-2")
 EACH = 25
-"""Requests of each kind: hits, misses, changes at the origin, reads of the shop."""
+"""Requests of each kind: hits, misses, clients to be pinned, pinned ones, reads of the shop."""
 KEPT = [f"/behave?cc=max-age=3600&etag=%22{number}%22" for number in range(5)]
 fresh = itertools.count(100)
 
@@ -46,6 +46,8 @@ class Answer(NamedTuple):
 
     status: int
     cache: str
+    origin: str
+    cookie: str
 
 
 class Client:
@@ -58,12 +60,14 @@ class Client:
         """Close it."""
         self._connection.close()
 
-    def ask(self, path: str, method: str = "GET") -> Answer:
-        """One request."""
-        self._connection.request(method, path)
+    def ask(self, path: str, method: str = "GET", cookie: str = "") -> Answer:
+        """One request; `cookie` is one that was given before."""
+        self._connection.request(method, path, headers={"Cookie": cookie} if cookie else {})
         response = self._connection.getresponse()
         response.read()
-        return Answer(response.status, response.getheader("Cache-Status", ""))
+        said = (response.getheader(name, "") for name in ("Cache-Status", "Cdnlab-Origin", "Set-Cookie"))
+        cache, origin, given = said
+        return Answer(response.status, cache, origin, given.partition(";")[0])
 
 
 def everything(base: int) -> float:
@@ -75,7 +79,10 @@ def everything(base: int) -> float:
             assert (hit.status, "; hit" in hit.cache) == (200, True), hit
             miss = client.ask(f"/behave?cc=max-age=60&size={next(fresh)}")
             assert (miss.status, "fwd=uri-miss" in miss.cache) == (200, True), miss
-            assert client.ask("/echo", "POST").status == 200
+            new = client.ask("/echo", "POST")
+            assert (new.status, "pin=" in new.cookie) == (200, True), new
+            pinned = client.ask("/echo", "POST", new.cookie)
+            assert (pinned.status, pinned.origin) == (200, new.origin), pinned
             shop = client.ask(f"/api/items?fresh={next(fresh)}")
             assert (shop.status, "fwd=uri-miss" in shop.cache) == (200, True), shop
         return time.monotonic() - begun
@@ -159,9 +166,9 @@ def test_clients_notice_nothing_and_people_are_told(settled: RunningLab, away: D
     assert len(before) == 1
     away(settled)
     everything(settled.base)  # from the first moment on: nobody knows yet that it is away
-    until(lambda: degraded(settled) >= {"leases", "purges", "items"}, "all say what is degraded")
+    until(lambda: degraded(settled) >= {"leases", "purges", "pins", "items"}, "all say what is degraded")
     assert in_metrics(settled, "127.0.1.10") >= {"leases"}
-    assert in_metrics(settled, "127.82.1.10") >= {"purges"}
+    assert in_metrics(settled, "127.82.1.10") >= {"purges", "pins"}
     assert holder(settled) == before, "the VIP stays where it is"
     everything(settled.base)
     back(settled)
