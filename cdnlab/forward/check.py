@@ -36,6 +36,8 @@ HEAD_BYTES = 16384
 """A longer head of an answer to a check is a fault (nginx takes 4 or 8 KiB, HAProxy 16 KiB)."""
 BODY_BYTES = 65536
 """What lies beyond is not looked at (HAProxy looks at what fits its buffer, 16 KiB)."""
+INTERIMS = 16
+"""More 1xx before an answer are a fault: a backend that sends nothing else would keep the loop to itself."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
@@ -187,7 +189,7 @@ def _certificate(writer: asyncio.StreamWriter) -> str:
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """The final status of the answer and its head; interim ones (1xx) are passed over."""
-    while True:
+    for _ in range(INTERIMS):
         head = await reader.readuntil(b"\r\n\r\n")
         match = _STATUS.match(head)
         if match is None:
@@ -195,6 +197,7 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         status = int(match[1])
         if status >= 200:
             return status, head
+    raise Unhealthy(f"answered with more than {INTERIMS} interim responses")
 
 
 def _words(error: OSError | EOFError) -> str:

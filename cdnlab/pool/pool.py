@@ -45,6 +45,7 @@ class Pool:
         "by_source",
         "keyed",
         "name",
+        "on_offer",
         "panic",
         "panic_below",
         "settings",
@@ -82,6 +83,8 @@ class Pool:
         """Whether the choice depends on a key. Once so, it stays so while the algorithm does: backends come back."""
         self.by_source = False
         """Whether that key is the client's address, packed, and not what is asked for."""
+        self.on_offer: tuple[Backend, ...] = ()
+        """Those that a request may be sent to: the usable ones, and in a panic all that are wanted."""
         self.unusable: tuple[Backend, ...] = ()
         """Those that are not on offer."""
         self.watchers: list[Callable[[], None]] = []
@@ -106,15 +109,11 @@ class Pool:
         self.algorithm.rebuild(on_offer, self.backends)
         self.keyed = keyed or self.algorithm.keyed
         self.by_source = self.algorithm.by_source
-        self.unusable = tuple(backend for backend in self.backends if backend not in on_offer)
+        self.on_offer = tuple(on_offer)
+        offered = frozenset(on_offer)
+        self.unusable = tuple(backend for backend in self.backends if backend not in offered)
         if (panicked, keyed) != (self.panic, self.keyed):
             self._tell()
-
-    @property
-    def on_offer(self) -> tuple[Backend, ...]:
-        """Those that a request may be sent to: the usable ones, and in a panic all that are wanted."""
-        unusable = self.unusable
-        return tuple(backend for backend in self.backends if backend not in unusable)
 
     def candidates(
         self, place: str = "", passed: Passed | None = None, key: bytes = b""

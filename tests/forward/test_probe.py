@@ -139,6 +139,7 @@ async def test_what_passes(answer: bytes, spec: dict[str, Any], detail: str, mak
         (b"HTTP/1.1 20 OK\r\n\r\n", {}, "answered with something that is not HTTP/1"),
         (b"HTTP/1.1 200 OK\r\nContent-", {}, "closed before its answer was complete"),
         (b"", {}, "closed before its answer was complete"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 17 + OK, {}, "answered with more than 16 interim responses"),
         (
             b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40000 + b"\r\n\r\n",
             {},
