@@ -93,6 +93,7 @@ class Relay:
         "_loop",
         "_table",
         "_view",
+        "_views",
         "holder",
         "lost",
         "pipes",
