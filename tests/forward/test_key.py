@@ -178,7 +178,7 @@ def test_twice_is_once_and_nothing_is_written_anew(spec: dict[str, object], piec
         assert found.target(left) == left
     assert parse_target(left, b"GET").canonical == left
     before, after = target[3:].split(b"&"), left[3:].split(b"&")
-    assert not left.endswith((b"?", b"&")) or found is None
+    assert found is None or not (left == b"/p?" or left.endswith(b"&"))  # a parameter may be called "?"
     for parameter in filter(None, after):
         assert after.count(parameter) <= before.count(parameter)
 
