@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.flows import GOAL_BYTES, GOAL_RATIO, GOAL_SECONDS, flows
 from bench.idle import bytes_per_connection
 from bench.lab import first_answer, takeover_after_freeze, takeover_after_kill
 from bench.losses import HOW, losses
@@ -110,6 +111,11 @@ _LOST = (
     Part("unnamed", "responses cut after their head that the balancer did not count and name", "", 1.0, 0),
     *(Part(f"{how}-wait", f"  longest wait for a good answer, {how}", "ms", 1e3, None) for how in HOW),
 )
+_FLOWS = (
+    Part("bytes", "resident memory of an entry of the flow table", "bytes", 1.0, GOAL_BYTES),
+    Part("stall", "longest call of the flow table, in CPU time", "ms", 1e3, GOAL_SECONDS * 1e3),
+    Part("ratio", "a lookup among all flows to one among 1,000", "", 1.0, GOAL_RATIO),
+)
 
 FIGURES = (
     _single(
@@ -129,6 +135,7 @@ FIGURES = (
     ),
     _single("purge", "a purge at the last of six edges, 99th percentile of 300 purges", reach, "ms", 1e3, 50),
     Figure("losses", _losses, _LOST),
+    Figure("flows", flows, _FLOWS, once=True),
     Figure("purge-tag", purge_of_a_tag, (_PURGE_TAG,), ("nginx",)),
     Figure("objects", hits_among_many, _OBJECTS, ("wrk", "nginx"), once=True),
 )
