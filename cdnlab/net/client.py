@@ -123,6 +123,7 @@ class Upstream(asyncio.Protocol):
         "_counted",
         "_decoder",
         "_interims",
+        "_interims_of",
         "_left",
         "_memo",
         "_method",
@@ -156,7 +157,8 @@ class Upstream(asyncio.Protocol):
         self._decoder: ChunkedDecoder | None = None
         self._method = b""
         self._left = 0
-        self._interims = 0
+        self._interims = self._interims_of = 0
+        """1xx so far, and of which request: counted so, a request without any pays nothing."""
         self._body_out = 0
         self._request_done = True
         self._reusable = True
@@ -254,8 +256,6 @@ class Upstream(asyncio.Protocol):
         self._method = method
         self._body_out = body
         self._request_done = body == 0
-        self._reusable = True
-        self._interims = 0
         self.answered = False
         self.requests += 1
         self.due = instant + self._timeout if body == 0 else math.inf
@@ -351,7 +351,13 @@ class Upstream(asyncio.Protocol):
             if len(rest) > length:
                 self._reusable = False
                 rest = rest[:length]
-            self._release(self.heard)
+            if self._reusable and self._request_done and self._reading:
+                # `_release` in place
+                self._sink = None
+                self.state = IDLE
+                self.home.put(self, self.heard)
+            else:
+                self._release(self.heard)
             sink.response_head(block, volatile, length, rest)
             return
         self.state = BODY
@@ -382,6 +388,8 @@ class Upstream(asyncio.Protocol):
                 cast("ResponseSink", self._sink).tunnel_data(rest)
             return
         # those that follow at once: in a loop, since thousands of them must not be as many frames
+        if self._interims_of != self.requests:
+            self._interims_of, self._interims = self.requests, 0
         while self.state == WAITING:
             self._interims += 1
             if self._interims > INTERIMS:
