@@ -19,6 +19,7 @@ TABLES = (
     ("lb.stats", "TABLE"),
     ("lb.traffic", "TABLE"),
     ("lb.flow_replica", "FLOW_METRICS"),
+    ("lb.l4_stats", "TABLE"),
     ("lb.udp_stats", "UDP_METRICS"),
     ("edge.stats", "TABLE"),
     ("origin.metrics", "ORIGIN_METRICS"),
