@@ -13,6 +13,7 @@ from cdnlab.forward.control import PoolControl
 from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.key import key_rules
 from cdnlab.forward.metrics import listener_families, pool_families
+from cdnlab.forward.pins import Pins
 from cdnlab.forward.trail import Trail
 from cdnlab.forward.upkeep import Upkeep as PoolUpkeep
 from cdnlab.forward.upstreams import (
@@ -32,6 +33,8 @@ from cdnlab.net.timers import Sweep
 from cdnlab.node.metrics import Family
 from cdnlab.node.node import Node
 from cdnlab.node.process import binding
+from cdnlab.node.replica_metrics import families as replica_families
+from cdnlab.plan.topology import Topology
 from cdnlab.pool.backend import Backend
 from edge import cache_status, stats
 from edge.cache import Cache
@@ -75,6 +78,8 @@ class Edge:
         self._server: asyncio.Server | None = None
         self._address: tuple[str, int] | None = None
         self._sweep: Sweep | None = None
+        self.pins = Pins(node)
+        """Which clients are kept with which origin."""
         node.connections = lambda: len(self.listener.connections) if self.listener else 0
 
     async def start(self) -> None:
@@ -89,12 +94,15 @@ class Edge:
         cache = self.cache = self._make_cache(forwarder)
         if disk is not None:
             attach(cache, disk, topology.edge.object_max)
+        self.keep_clients(topology)
+        self.pins.start()
         self._meet(Neighbours(node, loop, sweep), forwarder, cache)
         node.explain = lambda asked: explain(cache, asked)
         self._pool_upkeep = make_upkeep(node, forwarder)
         self._pool_upkeep.start()
         node.pools = PoolControl(node, lambda: [each.pool for each in self._forwarders.values()]).asked
         await self.office.start(cache)
+        await self.pins.loaded()
         self.listener = make_listener(node, cache, sweep, accept_rtt=self._accept_rtt())
         with binding(*topology.data_address(node.name), f"--listen, or nodes.{node.name} in the topology"):
             await self._turn(False)
@@ -104,6 +112,14 @@ class Edge:
         node.policy = upkeep.change
         tasks.spawn(upkeep.run(), "edge upkeep")
         node.prepare = lambda topology: prepare(self, topology)
+
+    def keep_clients(self, topology: Topology) -> None:
+        """Keep clients with their origin as `topology` says."""
+        forwarder = self._forwarders[topology.edge.pool]
+        self.pins.attach(topology, [forwarder])
+        if self.cache is not None:
+            sticky = forwarder.sticky
+            self.cache.sticky = sticky if sticky is not None and sticky.mode == "cookie" else None
 
     def upkeeps(self) -> list[PoolUpkeep]:
         """Those of the pools that the topology describes."""
@@ -183,9 +199,11 @@ class Edge:
         self.listener.drain()
         while self.listener.connections and now() < deadline:  # noqa: ASYNC110 - once in a node's life
             await asyncio.sleep(LOOK)
+        await self.pins.flushed(LAST_WRITES)
 
     async def stop(self) -> None:
         """Close everything."""
+        self.pins.stop()
         if self._pool_upkeep is not None:
             self._pool_upkeep.stop()
         if self._neighbours is not None:
@@ -215,6 +233,7 @@ class Edge:
             "disk": disk_status(cache.shelf),
             "fetches": len(cache.flights),
             "purges": self.office.status(),
+            **self.pins.status(),
         }
 
     def metrics(self) -> Iterable[Family]:
@@ -223,6 +242,8 @@ class Edge:
             yield from stats.families(self.cache)
             yield from Upkeep(self.cache.storage).metrics()
             yield from self.office.families()
+        yield from self.pins.families()
+        yield from replica_families(self.pins.replicas)
         yield from pool_families(self._forwarders.values())
         if self.listener is not None:
             yield from listener_families([self.listener])

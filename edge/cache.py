@@ -19,7 +19,7 @@ from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS
 from cdnlab.wire.fields import Field
 from cdnlab.wire.request import VOLATILE
-from edge import cache_status, conditional, cookies
+from edge import cache_status, conditional, cookies, pinned
 from edge.cache_status import Fwd
 from edge.collapse import Flights
 from edge.cookies import Cookies, CookieWarning, bears_cookie, without_cookie
@@ -44,6 +44,7 @@ from edge.vary import variant_key
 if TYPE_CHECKING:
     from cdnlab.forward.forwarder import Forwarder
     from cdnlab.forward.key import HostRules
+    from cdnlab.forward.sticky import Stickiness
     from cdnlab.forward.trail import Trail
     from cdnlab.net.exchange import Exchange
     from cdnlab.node.log import Ring
@@ -58,8 +59,9 @@ _MASK = SHARDS - 1
 
 _Known = tuple[bytes, bytes, dict[bytes, StoredObject | Variants]]
 """(prefix, key, the shard it lies in) of a request line."""
-_Client = tuple[tuple[Field, ...], bool, bytes, str]
-"""(the lines themselves, whether Authorization is among them, X-Request-Id, the client's address) of a connection."""
+_Client = tuple[tuple[Field, ...], bool, bytes, str, tuple[Field, ...], tuple[bytes, ...]]
+"""(the lines themselves, whether Authorization is among them, X-Request-Id, the client's address, the lines as they
+came with a pin's cookie, that cookie) of a connection."""
 
 
 class Cache:
@@ -68,7 +70,7 @@ class Cache:
     __slots__ = (
         "_by_place", "_member", "_other", "_shards", "_touch", "coder", "fetched_bytes", "fetches", "flights",
         "forwarder", "in_background", "not_reused", "not_stored", "parents", "purges", "replies", "ring",
-        "searches", "settings", "shelf", "storage", "tallies", "trail", "warnings",
+        "searches", "settings", "shelf", "sticky", "storage", "tallies", "trail", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +109,8 @@ class Cache:
         """Responses that were stored with something to be said about it, by what."""
         self.shelf: Shelf | None = None
         """The disk, where there is one."""
+        self.sticky: Stickiness | None = None
+        """Who keeps clients with their origin by a cookie of ours, where somebody does."""
         self.searches = Searches()
         self.in_background = 0
         """Fetches under way that renew what is stored, and for which nobody waits."""
@@ -133,6 +137,8 @@ class Cache:
     def handle(self, x: Exchange) -> None:
         """A request head is complete. A fresh hit is answered here, without a call that can be spared: an object's
         head stays true for up to a second, and the first hit after that renews it."""
+        if self.sticky is not None and x.volatile:
+            self._hide(x, self.sticky)
         line = x.line
         facts: RequestFacts | None = x.block.derived  # type: ignore[assignment]
         if facts is None or line.target.authority is not None:
@@ -170,6 +176,17 @@ class Cache:
             line.derived = known
         return known
 
+    def _hide(self, x: Exchange, sticky: Stickiness) -> None:
+        """Take the pin's cookie out; what is left of a connection's lines is remembered as long as it repeats them."""
+        client: _Client | None = x.tag
+        if client is not None and client[4] is x.volatile:
+            x.volatile = client[0]
+            return
+        raw = x.volatile
+        x.volatile, pins = pinned.split(raw, sticky)
+        if pins:
+            x.tag = (*self._client(x)[:4], raw, pins)
+
     def _client(self, x: Exchange) -> _Client:
         """What a connection's own lines say, remembered with the connection for as long as it repeats them."""
         volatile, peer, request_id = x.volatile, x.peer, b""
@@ -178,7 +195,7 @@ class Cache:
                 request_id = value
             elif name == b"x-forwarded-for" and x.trusted:
                 peer = client_address(peer, True, value, self.settings.trusted)
-        x.tag = client = (volatile, _authorized(volatile), request_id, peer)
+        x.tag = client = (volatile, _authorized(volatile), request_id, peer, volatile, ())
         return client
 
     def _renew(self, found: StoredObject, instant: float) -> bool:

@@ -63,6 +63,7 @@ def prepare(edge: Edge, topology: Topology) -> Callable[[], None]:
         cache.flights.waiters_max = spec.collapse_waiters
         cache.flights.wait_max = spec.collapse_timeout
         edge.office.go_by(target)
+        edge.keep_clients(topology)
         if node.policy is not None and cache.storage.policy.name != spec.policy:
             node.policy({"policy": spec.policy})
         if edge.listener is not None:

@@ -12,6 +12,7 @@ from cdnlab.forward.client import forwarded_for
 from cdnlab.forward.explain import MARK_FIELD, mark_anew
 from cdnlab.forward.messages import OutRequest
 from edge.outgoing import request_head
+from edge.pinned import with_pin
 
 if TYPE_CHECKING:
     from cdnlab.forward.trail import Trail
@@ -43,7 +44,7 @@ def request_for(
         line,
         target=reader.target,
         lines=lines,
-        volatile=reader.volatile,
+        volatile=with_pin(reader) if way.ours else reader.volatile,
         host=host,
         trail=trail,
         forwarded_for=forwarded_for(reader.peer, reader.trusted, reader.volatile),

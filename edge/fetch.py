@@ -17,7 +17,7 @@ all, only the request it was begun for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdnlab.forward.client import client_address, client_key
 from cdnlab.net.clock import now, wall
@@ -28,6 +28,7 @@ from edge.coding.forms import origins
 from edge.cookies import Cookies, bears_cookie, without_set_cookie
 from edge.decision import after_failure
 from edge.errand import request_for
+from edge.pinned import hold_of, tells
 from edge.response import ResponseFacts, response_facts
 from edge.results import Result
 from edge.storable import NotStored
@@ -38,9 +39,11 @@ from edge.vary import variant_key
 if TYPE_CHECKING:
     from cdnlab.forward.exchange import Forward
     from cdnlab.forward.messages import Failure
+    from cdnlab.forward.sticky import Stickiness
     from cdnlab.forward.upload import Upload
     from cdnlab.pool.backend import Backend
     from cdnlab.pool.pool import Passed
+    from cdnlab.pool.sticky import Hold
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
     from edge.cache import Cache
@@ -66,8 +69,8 @@ class Fetch:
     """A request toward the origin on behalf of one reader, of several, or of what is stored."""
 
     __slots__ = (
-        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_giving", "_halted", "_incoming",
-        "_keep_conditions", "_length", "_over", "_reserved", "_served_by", "_storing", "_stream", "_trailers",
+        "_admission", "_asked", "_doomed", "_extra", "_facts", "_forward", "_giving", "_halted", "_hold", "_incoming",
+        "_keep_conditions", "_length", "_over", "_reserved", "_served_by", "_storing", "_stream", "_told", "_trailers",
         "_tried", "_variant", "_way", "_ways", "cache", "checked", "collapse_key", "key", "leader", "mark",
         "names", "readers", "reason", "shared_key", "stale", "waiters",
     )  # fmt: skip
@@ -111,6 +114,10 @@ class Fetch:
         self._extra = b""
         self._keep_conditions = False
         self._forward: Forward | None = None
+        self._hold: Hold | None = None
+        """Where its client is pinned to, if the pool keeps clients."""
+        self._told = b""
+        """The line by which it is told."""
         self._served_by = ""
         self._facts: ResponseFacts | None = None
         self._admission: Admission | None = None
@@ -143,7 +150,10 @@ class Fetch:
             leader, way, self.cache.settings, self.cache.trail, self._extra, self._keep_conditions
         )
         key = self._source() if way.forwarder.pool.by_source else self.key
-        forward = way.forwarder.start(out, self, leader.x, leader.explain, **way.aimed(key, upload))
+        aimed = way.aimed(key, upload)
+        if way.forwarder.sticky is not None:
+            self._pin(way.forwarder.sticky, aimed)
+        forward = way.forwarder.start(out, self, leader.x, leader.explain, **aimed)
         if way.passed or self._tried:
             known = forward.passed
             if known is None:
@@ -157,6 +167,21 @@ class Fetch:
         leader = self.leader
         known = leader.field(b"x-forwarded-for") if leader.trusted else None
         return client_key(client_address(leader.peer, leader.trusted, known, self.cache.settings.trusted))
+
+    def _pin(self, sticky: Stickiness, aimed: dict[str, Any]) -> None:
+        """Ask first whom the leader's client is pinned to. What renews what is stored is asked for nobody."""
+        if not self.leader.absent:
+            settings = self.cache.settings
+            hold = self._hold = hold_of(self.leader, sticky, settings)
+            aimed["pin"] = sticky.where(hold, settings.place, aimed.get("key", b""), now())
+
+    def _pinned(self, hold: Hold, block: ResponseBlock) -> bytes:
+        """What the leader's client is told of its pin."""
+        sticky, forward = self._way.forwarder.sticky if self._way is not None else None, self._forward
+        if sticky is None or forward is None or forward.backend is None:
+            return b""
+        told = tells(self.leader, self.reason, self._asked.cookies)
+        return sticky.answered(hold, forward.backend, block.status, block.fields, forward.passed, told)
 
     def _next_way(self, failure: Failure) -> bool:
         """Go on to whoever comes next, if the request may be sent a second time and somebody waits for it."""
@@ -308,6 +333,8 @@ class Fetch:
         self._decide(admission, instant)
         changes.received(self.cache, self, facts, stale_goes=not self._storing)
         self._compare_by_head(facts, volatile, instant)
+        if self._hold is not None:
+            self._told = self._pinned(self._hold, block)
         leaders, self.readers = self.readers, []
         self.readers = [reader for reader in leaders if self._begin(reader, whole)]
         self._share(instant)
@@ -638,6 +665,8 @@ class Fetch:
         is_head = reader.line.method == b"HEAD"
         length = None if facts.status in (204, 304) else facts.content_length if is_head else self._length
         head = replies.fetched(reader, facts, admission, length, self.reason, self._forward)
+        if self._told and reader is self.leader:
+            head += self._told
         reader.status = facts.status
         held = self._storing and facts.status == 200 and reader.conditional and reader.line.gets
         if held and replies.holds(reader, facts, admission):

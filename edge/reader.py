@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from cdnlab.wire.request import RequestLine
 from edge.cache_status import Fwd
 from edge.decision import NotReused
+from edge.pinned import shown
 from edge.request import RequestFacts
 from edge.results import Result
 
@@ -26,8 +27,8 @@ class Reader:
 
     __slots__ = (
         "absent", "authorized", "block", "explain", "facts", "fetch", "from_disk", "fwd", "key", "line", "next",
-        "paused", "peer", "place", "result", "scheme", "sent", "started", "status", "target", "trusted", "volatile",
-        "whole", "why", "x",
+        "paused", "peer", "place", "result", "scheme", "sent", "shown", "started", "status", "target", "trusted",
+        "volatile", "whole", "why", "x",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +53,7 @@ class Reader:
         self.line = x.line
         self.block = x.block
         self.volatile = x.volatile
+        self.shown = shown(x)  # the pin that it bore
         self.peer = x.peer
         self.trusted = x.trusted
         self.place = x.place

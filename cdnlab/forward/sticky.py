@@ -137,8 +137,11 @@ class Stickiness:
         self._gone = {name: None for name in (*before._gone, *before.members) if name not in self.members}
 
     def unpinned(self, volatile: tuple[Field, ...]) -> tuple[Field, ...]:
-        """A request's own fields without our cookie, which is nobody's business behind this node."""
-        if self.mode != "cookie":
+        """A request's own fields without our cookie, which is nobody's business behind this node; the very same if
+        it is not there."""
+        if self.mode != "cookie" or not any(
+            name == b"cookie" and self.cookie in value for name, value in volatile
+        ):
             return volatile
         found = []
         for name, value in volatile:

@@ -99,6 +99,7 @@ class FakeForwarder:
 
     def __init__(self) -> None:
         self.pool = FakePool()
+        self.sticky = None
         self.memo = ResponseMemo()
         self.sent: list[FakeForward] = []
 
