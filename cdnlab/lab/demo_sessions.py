@@ -29,6 +29,8 @@ from cdnlab.lab.errors import FAILED, MISUSED, LabError
 from cdnlab.lab.tables import console
 
 MOST_CLIENTS, MOST_ITEMS = 500, 50
+WIDE = 120
+"""Columns where nothing says how many there are."""
 
 
 def command(
@@ -88,7 +90,10 @@ def command(
     if as_json:
         print(json.dumps({"rows": [each.as_json() for each in rows]}, indent=2, ensure_ascii=False))
     else:
-        view.show(rows, lessons, console())
+        shown = console()
+        if not shown.is_terminal:
+            shown.width = max(shown.width, WIDE)
+        view.show(rows, lessons, shown)
     if OTHERWISE in lessons:
         raise typer.Exit(FAILED)
 

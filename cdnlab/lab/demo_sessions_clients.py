@@ -39,6 +39,8 @@ class Script:
     put: Login | None = None
     cart: Login | None = None
     """A question: whether all is in the cart; asked once for each item if it names one."""
+    kinds: int = 0
+    """How many numbers of items there are, which come again and again; 0: as many as items."""
 
 
 OURS = Script(
@@ -47,6 +49,7 @@ OURS = Script(
     items=3,
     put=parse("POST /cart item={n}"),
     cart=parse('GET /cart "pieces": {items},'),
+    kinds=5,
 )
 """The demo origin, which answers programs in JSON."""
 
@@ -141,7 +144,8 @@ class Clients:
 
     def _said(self, request: Login, number: int, item: int = 0) -> Login:
         def filled(text: str) -> str:
-            known = {CLIENT: number + 1, NUMBER: item, ITEMS: self._script.items}
+            kind = (item - 1) % self._script.kinds + 1 if self._script.kinds else item
+            known = {CLIENT: number + 1, NUMBER: kind, ITEMS: self._script.items}
             for placeholder, value in known.items():
                 text = text.replace(placeholder, str(value))
             return text
