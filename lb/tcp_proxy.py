@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cdnlab.forward.client import client_key
 from cdnlab.net import dial
 from cdnlab.net.clock import now
 from cdnlab.net.listener import Always, Holder
 from cdnlab.net.tasks import spawn
 from cdnlab.net.timers import Sweep
 from cdnlab.pool.reasons import Reason
-from lb.flow_entry import Ended, packed
+from lb.flow_entry import Ended
 from lb.l4_flow import TELL, Address, Flow, Refusal, flow_hash
 from lb.l4_linked import Linked
 from lb.l4_names import ServerNames
@@ -58,6 +59,8 @@ class Around:
     trusted: frozenset[str] = frozenset()
     table: FlowTable | None = None
     opening_timeout: float = 10.0
+    pace: Callable[[str], float] | None = None
+    """Seconds that a client's next connection is too early, counting it if it is not; None: any rate will do."""
     send_proxy: Mapping[str, str] = field(default_factory=dict)
     """"v1" or "v2" by pool, for those whose backends want a PROXY header."""
     pace: Callable[[str], float] | None = None
@@ -83,7 +86,6 @@ class TcpProxy:
         self.names = ServerNames(spec.sni, spec.pool) if spec.sni else None
         self.idle_timeout = spec.idle_timeout
         self.look = min(TELL, spec.idle_timeout / 2)
-        self.opening_timeout = around.opening_timeout
         self.flows: set[Flow] = set()
         self.per_client: dict[str, int] = {}
         self.accepted = 0
@@ -240,7 +242,7 @@ class TcpProxy:
             yield first
         key = b""
         if pool.keyed:
-            key = packed(flow.client[0]) if pool.by_source else flow_hash(flow.client, flow.vip)
+            key = client_key(flow.client[0]) if pool.by_source else flow_hash(flow.client, flow.vip)
         for backend in pool.candidates(place, None, key):
             if backend is not first and backend.live < backend.limit:
                 yield backend

@@ -26,9 +26,10 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cdnlab.forward.client import client_key
 from cdnlab.net.clock import now
 from cdnlab.node.metrics import Family, family
-from lb.flow_entry import Address, Ended, packed
+from lb.flow_entry import Address, Ended
 from lb.udp_delay import Delay, Travels
 from lb.udp_flow import UdpFlow, may_go_on
 from lb.udp_socket import VIEW, Door
@@ -194,7 +195,7 @@ class UdpProxy:
     def _key(self, client: Address) -> bytes:
         """What an algorithm with keys goes by: the client's address, or both ends of the flow."""
         if self.forwarder.pool.by_source:
-            return packed(client[0])
+            return client_key(client[0])
         return f"{client[0]} {client[1]} {self.vip[0]} {self.vip[1]}".encode()
 
     def forget(self, flow: UdpFlow) -> None:

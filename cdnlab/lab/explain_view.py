@@ -26,6 +26,9 @@ WHY: dict[str, str] = {
     Reason.BUSIER: ", the least busy one",
     Reason.TURN: ", whose turn it was",
     Reason.NOT_OWNER: ", whose key it is",
+    Reason.CHANCE: ", which was drawn",
+    Reason.COSTLIER: ", the better of two that were drawn",
+    Reason.STANDBY: ", the active one",
 }
 
 
@@ -38,6 +41,9 @@ AFTER: dict[str, str] = {
     Reason.BUSIER: "busier",
     Reason.TURN: "next in turn",
     Reason.NOT_OWNER: "next for the key",
+    Reason.CHANCE: "not drawn",
+    Reason.COSTLIER: "not drawn, or worse",
+    Reason.STANDBY: "standing by",
 }
 
 SENTENCES: dict[str, str] = {reason: reason.sentence for reason in Reason}
