@@ -17,6 +17,7 @@ from pathlib import Path
 from cdnlab.lab.errors import MISUSED, LabError
 from cdnlab.plan.errors import PlanError
 from cdnlab.plan.load import load
+from cdnlab.plan.single import parse_sticky
 from cdnlab.plan.topology import Topology
 
 #: Where an application stands that nobody has placed.
@@ -39,6 +40,7 @@ class Choices:
     store: str | None = None
     prometheus: bool = False
     sessions: str | None = None
+    sticky: str | None = None
 
 
 _OF_THE_START = frozenset({"detach", "state", "prometheus"})
@@ -71,6 +73,8 @@ def choose(choices: Choices, words: Words = OPTIONS) -> Topology:
         topology = topology.with_store(choices.store)
     if choices.sessions is not None:
         topology = topology.with_sessions(_one_of(choices.sessions, "--sessions", ("local", "clustered")))
+    if choices.sticky is not None:
+        topology = topology.with_sticky(parse_sticky(choices.sticky))
     if choices.origin_place is not None:
         _check_place(topology, choices.origin_place, words)
     if choices.origins:

@@ -48,6 +48,7 @@ COMMANDS = {
     "enable": Entry("cdnlab.lab.pools:enable", "Use a drained backend again."),
     "pool": Entry("cdnlab.lab.pools:app", "Show the pools, or change one while requests run."),
     "reload": Entry("cdnlab.lab.reload:command", "Have the lab go by a changed topology."),
+    "rotate": Entry("cdnlab.lab.rotate:command", "Make a new key for the cookies of sticky sessions."),
     "check": Entry("cdnlab.lab.check:command", "Check a topology file."),
     "node": Entry("cdnlab.lab.node_command:command", "Run one node of a topology, apart from a lab."),
     "observe": Entry("cdnlab.lab.observe:command", "Serve the page for nodes that run elsewhere."),
@@ -160,6 +161,13 @@ def up(
             metavar="local|clustered", help="Where the demo site's logins lie; else as the topology."
         ),
     ] = None,
+    sticky: Annotated[
+        str | None,
+        typer.Option(
+            metavar="off|cookie|source|learn:NAME",
+            help="How clients stay with an origin; else as the topology, by default off.",
+        ),
+    ] = None,
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Start a Prometheus beside the lab, at BASE + 1010.")
     ] = False,
@@ -182,6 +190,7 @@ def up(
             distance=on_off(distance, "--distance"),
             store=store,
             sessions=sessions,
+            sticky=sticky,
             prometheus=prometheus,
         )
         code = lab.up(choices)

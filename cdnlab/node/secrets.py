@@ -99,8 +99,13 @@ def cookie_keys(directory: Path, wall: float) -> tuple[dict[str, bytes], str]:
     return {kid: _read(path) for kid, path, _ in kept}, ripe[-1] if ripe else kept[0][0]
 
 
-def rotate(directory: Path) -> tuple[str, tuple[str, ...]]:
-    """Make a new cookie key, and remove those that are one too old; (its id, theirs). SecretsError."""
+def rotate(directory: Path, wall: float) -> tuple[str, tuple[str, ...]]:
+    """Make a new cookie key, and remove those that are one too old; (its id, theirs). SecretsError, also while the
+    newest does not sign yet: the one that does would go, and all pins with it."""
+    keys, signs = cookie_keys(directory, wall)
+    newest = max(keys, key=age_order)
+    if signs != newest:
+        raise SecretsError(f"cookie key {newest} was only just made; try again in {STAGED:g} s")
     known = sorted(
         (path.name.removeprefix(COOKIE_KEY) for path in directory.glob(COOKIE_KEY + "*")), key=age_order
     )

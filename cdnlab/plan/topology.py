@@ -302,6 +302,12 @@ class Topology(Section):
         """The same network whose demo origins keep sessions so: `local` or `clustered`. PlanError for another word."""
         return self._with(origin={**self.origin.model_dump(exclude_unset=True), "sessions": kind})
 
+    def with_sticky(self, sticky: Mapping[str, Any]) -> Topology:
+        """The same network whose edges keep clients with their origin as `sticky` (a pool's) says."""
+        pools = dict(self.pools)
+        changed = {**pools[self.edge.pool].model_dump(exclude_unset=True), "sticky": dict(sticky)}
+        return self._with(pools=_plain({**pools, self.edge.pool: changed}))
+
     def with_store(self, url: str) -> Topology:
         """The same network with the store at `url`."""
         return self._with(store={"url": url})
