@@ -23,6 +23,12 @@ EJECTED = MetricSpec(
     ("pool", "backend"),
     "1 while the backend is left out because requests to it failed.",
 )
+DRAINING = MetricSpec(
+    "cdnlab_pool_backend_draining",
+    "gauge",
+    ("pool", "backend"),
+    "1 while the operator wants nothing new sent to the backend: it is drained, or its weight is 0.",
+)
 EJECTIONS = MetricSpec(
     "cdnlab_pool_ejections_total",
     "counter",
@@ -45,7 +51,7 @@ SHARE = MetricSpec(
 PANIC = MetricSpec(
     "cdnlab_pool_panic", "gauge", ("pool",), "1 while so few backends are usable that all are used."
 )
-TABLE = (CHECKS, EJECTED, EJECTIONS, REFUSED, SHARE, PANIC)
+TABLE = (CHECKS, EJECTED, EJECTIONS, REFUSED, DRAINING, SHARE, PANIC)
 
 
 def health_families(forwarders: Iterable[Forwarder]) -> Iterator[Family]:
@@ -77,5 +83,6 @@ def health_families(forwarders: Iterable[Forwarder]) -> Iterator[Family]:
         ],
     )
     yield family(REFUSED, [((pool.name,), ejector.refused) for pool, ejector in ejectors])
+    yield family(DRAINING, [(labels, int(not backend.wanted)) for labels, backend in rows])
     yield family(SHARE, [(labels, backend.share) for labels, backend in rows])
     yield family(PANIC, [((each.pool.name,), int(each.pool.panic)) for each in forwarders])

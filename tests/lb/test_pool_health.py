@@ -273,6 +273,7 @@ async def test_a_drained_server_finishes_what_it_has_and_gets_nothing_new(server
         answers = await load.more(50)
         assert {name for _, name in answers} == {"server-1", "server-3"}
         assert row(lb, 1)["state"] == "draining"
+        assert metric(lb, "cdnlab_pool_backend_draining", backend="server-2") == 1
         pool.enable("server-2")
         assert (200, "server-2") in await load.more(50)
         assert {status for status, _ in load.seen} == {200}
