@@ -229,6 +229,7 @@ class Edge:
         return {
             "backends": [row for each in self._forwarders.values() for row in backend_rows(each.pool)],
             "pools": pool_rows(each.pool for each in self._forwarders.values()),
+            "resilience": [each.status() for each in self._forwarders.values()],
             "storage": Upkeep(cache.storage).status(),
             "disk": disk_status(cache.shelf),
             "fetches": len(cache.flights),

@@ -250,6 +250,7 @@ class Balancer:
                 row for forwarder in self.forwarders.values() for row in backend_rows(forwarder.pool)
             ],
             "pools": pool_rows(forwarder.pool for forwarder in self.forwarders.values()),
+            "resilience": [forwarder.status() for forwarder in self.forwarders.values()],
             "vips": rows,
             "traffic": traffic.rows(self.proxy.routes) if self.proxy is not None else [],
             **self.pins.status(),

@@ -91,7 +91,6 @@ class Attempts:
         self.passed: list[tuple[str, Reason]] | None = [] if explain else None
         """Candidates passed over, and why; recorded on demand, and always once something failed."""
         self._candidates: Iterator[Backend] | None = None
-        """Those not asked yet; None before the first."""
         self._task: asyncio.Task[None] | None = None
         self._over = False
         self._again = False
@@ -148,10 +147,7 @@ class Attempts:
         """The candidates. A pinned one comes first, and the pool is not asked to choose until that has failed."""
         pool, request, pinned = self.owner.pool, self.request, self._pinned
         if pinned is not None:
-            others = self._others(pinned)
-            found: Iterator[Backend] = chain((pinned,), others)
-        elif self.passed is None:
-            found = pool.algorithm.order(request.place, self.key)
+            found: Iterator[Backend] = chain((pinned,), self._others(pinned))
         else:
             found = pool.candidates(request.place, self.passed, self.key)
         self._candidates = found
@@ -164,17 +160,26 @@ class Attempts:
 
     def _next(self, instant: float) -> None:
         owner = self.owner
-        for backend in self._candidates or self._line_up():
+        candidates = self._candidates
+        if candidates is None:
+            if self._pinned is None and self.passed is None:  # `_line_up` in place, for nearly all
+                candidates = owner.pool.algorithm.order(self.request.place, self.key)
+                self._candidates = candidates
+            else:
+                candidates = self._line_up()
+        for backend in candidates:
             if backend.live < backend.limit and (not owner.connections or owner.room(backend)):
-                self._try(backend, instant)
-                return
+                break
             if backend is self._pinned:
                 self._wait(instant, backend)
                 return
             if self.passed is None:
                 self.passed = []
             self.passed.append((backend.name, Reason.NO_ROOM))
-        self._exhausted(instant)
+        else:
+            self._exhausted(instant)
+            return
+        self._try(backend, instant)
 
     def _try(self, backend: Backend, instant: float) -> None:
         self.attempts += 1
@@ -253,8 +258,7 @@ class Attempts:
 
     def another(self) -> Backend | None:
         """The next candidate with room, taken from the list."""
-        room = self.owner.room
-        return next((backend for backend in self._candidates or self._line_up() if room(backend)), None)
+        return next((each for each in self._candidates or self._line_up() if self.owner.room(each)), None)
 
     def others_left(self) -> bool:
         """Whether the pool offers anybody who was not asked; it costs nobody's turn."""
@@ -300,7 +304,7 @@ class Attempts:
             self.passed = []
         self.passed.append((name, reason))
         self._detail = detail
-        """What the operator should know of the newest failure; unset, and so free of cost, until there is one."""
+        """What the operator should know of the newest failure; unset until there is one."""
 
     def _retry_or_fail(self, reason: Reason, detail: str, *, sent: bool) -> None:
         """The attempt failed before a head came. `sent`: something of the request was handed to the kernel."""
