@@ -207,7 +207,7 @@ async def test_upgrades_that_are_not_passed_on(head: bytes) -> None:
 
 
 async def test_an_idle_tunnel_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lb.http_proxy.TUNNEL_IDLE", 0.1)
+    monkeypatch.setattr("lb.proxied.TUNNEL_IDLE", 0.1)
     async with Origin(echo) as origin, balancer(origin) as lb, await lb.client() as client:
         await open_tunnel(client)
         assert await client.ended() == "closed"
