@@ -38,6 +38,8 @@ def prepare(balancer: Balancer, topology: Topology) -> Callable[[], None]:
         balancer.pins.attach(topology, balancer.forwarders.values())
         for listener in balancer.listeners:
             listener.take_up(topology.limits)
+        if balancer.layer4 is not None:
+            balancer.layer4.take_up(topology)
 
     return switch
 

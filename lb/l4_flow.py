@@ -112,7 +112,7 @@ class Flow:
         try:
             if self.ahead and taken():
                 return
-            async with asyncio.timeout(self.proxy.opening_timeout):
+            async with asyncio.timeout(self.proxy.around.opening_timeout):
                 while True:
                     data = await loop.sock_recv(self.sock, READ)
                     if not data:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from cdnlab.plan.topology import Topology
 
 log = logging.getLogger("cdnlab.lb")
+
+SPARE_DESCRIPTORS = 1024
+"""For everything that is no flow."""
 
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -61,10 +65,15 @@ class Layer4:
             place_finder(topology),
             topology.trusted_peers(node.name),
             self.flows.table,
-            topology.limits.header_timeout,
-            {name: topology.pool(name).send_proxy for name in pools_of(topology)},
-            make_pace(topology.limits),
         )
+        self.take_up(topology)
+
+    def take_up(self, topology: Topology) -> None:
+        """Go by another topology's limits and pools; which ports there are does not change."""
+        around = self._around
+        around.opening_timeout = topology.limits.header_timeout
+        around.pace = make_pace(topology.limits)
+        around.send_proxy = {name: topology.pool(name).send_proxy for name in pools_of(topology)}
 
     def open(self, vip: Vip, spec: VipSpec) -> None:
         """Open this VIP's ports, or take them over. PlanError."""
@@ -109,6 +118,7 @@ class Layer4:
 
     def start(self) -> None:
         """Begin to keep the flow table, and to hear of others' flows."""
+        have_descriptors(sum(2 * each.spec.max_flows for each in self._all))
         self.flows.start(self._sweep)
 
     async def drain(self, deadline: float) -> None:
@@ -143,6 +153,20 @@ class Layer4:
         yield from tcp_families(self.tcp)
         yield from udp_families(self.udp)
         yield from self.flows.families()
+
+
+def have_descriptors(more: int) -> None:
+    """Raise this process's soft limit as far as flows may need it; a shell's is often 1,024, two for each flow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = more + SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        log.warning("no more than %d descriptors may be open; fewer flows than max_flows fit", soft)
 
 
 def inherited_key(vip: str, name: str) -> str:

@@ -63,8 +63,6 @@ class Around:
     """Seconds that a client's next connection is too early, counting it if it is not; None: any rate will do."""
     send_proxy: Mapping[str, str] = field(default_factory=dict)
     """"v1" or "v2" by pool, for those whose backends want a PROXY header."""
-    pace: Callable[[str], float] | None = None
-    """Counts a client's new connection: 0.0, or seconds too early."""
     copies: bool = False
     """Carry through transports even where there is epoll (for tests)."""
 

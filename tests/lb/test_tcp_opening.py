@@ -390,6 +390,18 @@ async def test_a_client_that_connects_too_often_is_turned_away() -> None:
         assert refused(lb, Refused.TOO_FAST) == 1
 
 
+async def test_behind_a_proxy_the_rate_is_its_clients() -> None:
+    limits = {"limits": {"connection_rate": 0.01, "connection_burst": 2}}
+    trusted = {"clients": {"trusted": [TRUSTED]}}
+    async with Origin(echo) as origin, l4(origin, accept_proxy=True, sections=limits | trusted) as lb:
+        for header in (V1, V1, proxy_protocol.build_v1(("203.0.113.8", 1), DESTINATION)):
+            async with await client(lb, TRUSTED) as wire:
+                await wire.send(header + b"x")
+                assert await wire.exactly(1) == b"x"
+        await turned_away(lb, TRUSTED, V1 + b"x")
+        assert refused(lb, Refused.TOO_FAST) == 1
+
+
 async def test_a_flow_begins_where_the_table_of_flows_is_full() -> None:
     """The table is for people and for successors; a flow does not depend on it."""
     async with Origin(echo) as origin, l4(origin, sections={"flows": {"max": 3}}) as lb:
