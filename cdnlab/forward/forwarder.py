@@ -100,23 +100,30 @@ class Forwarder:
         """Attempts that were given up because their backend had gone."""
         self.asked_in_vain: int = 0
         """How often a silent backend did not answer when it was asked whether it is there."""
-        self.silence: Silence | None = Silence(self) if ask else None
+        self.silence: Silence | None = None
         breaker = breaker or BreakerSpec()
         self.pending = Queue(self, breaker.pending, breaker.wait)
-        self.configure(retry or RetrySpec(), breaker)
+        self.configure(retry or RetrySpec(), breaker, ask=ask)
         connector.sweep.ticks.append(self.tick)
 
-    def configure(self, retry: RetrySpec, breaker: BreakerSpec) -> None:
-        """Go by these settings from the next request on; those that wait stay."""
+    def configure(self, retry: RetrySpec, breaker: BreakerSpec, *, ask: bool | None = None) -> None:
+        """Go by these settings from the next request on; those that wait stay. `ask`: as at the beginning."""
+        if ask is not None and ask is not (self.silence is not None):
+            self.silence = Silence(self) if ask else None
         self.retry = retry
         self.timed = any(each is not None for each in (retry.try_timeout, retry.timeout, retry.hedge_after))
         """Whether a request needs timers of its own."""
-        self.wary = min((SERVER_ERRORS, *(low for low, _ in retry.statuses)))
-        """The lowest status that is looked at."""
+        self.look()
         self.connections = breaker.connections
         self.limit = breaker.requests or UNBOUNDED
         self.pending.most, self.pending.wait = breaker.pending, breaker.wait
         self._bound()
+
+    def look(self) -> None:
+        """Look at the statuses that the retries and the ejector want to know of."""
+        judged = self.ejector.statuses if self.ejector is not None else ()
+        self.wary = min((SERVER_ERRORS, *(low for low, _ in (*self.retry.statuses, *judged))))
+        """The lowest status that is looked at."""
 
     def start(
         self,

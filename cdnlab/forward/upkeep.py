@@ -84,6 +84,7 @@ class Upkeep:
     def _adjust(self, spec: PoolSpec) -> None:
         self.pool.slow_start = spec.slow_start > 0
         self.pool.panic_below = spec.panic
+        self.forwarder.look()
         self.pool.usable_changed()
 
     async def _run(self) -> None:

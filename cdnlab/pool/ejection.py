@@ -109,9 +109,12 @@ class Ejector:
 
     def counts(self, status: int) -> bool:
         """Whether an answer with `status` is a failure of the backend."""
-        if self.relays and "statuses" not in self.spec.model_fields_set:
-            return False
-        return any(low <= status <= high for low, high in self.spec.statuses)
+        return any(low <= status <= high for low, high in self.statuses)
+
+    @property
+    def statuses(self) -> tuple[tuple[int, int], ...]:
+        """The statuses that are failures, as ranges."""
+        return () if self.relays and "statuses" not in self.spec.model_fields_set else self.spec.statuses
 
     def failed(self, backend: Backend, reason: Reason, now: float) -> Transition | None:
         """An exchange with `backend` failed; returns its ejection if that was one too many."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cdnlab.plan.pools import EjectionSpec
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import State
 from tests.support.balancers import Running, balancer
@@ -202,6 +203,19 @@ def served(lb: Running) -> list[int]:
 def share_of_third(before: list[int], after: list[int]) -> float:
     parts = [late - early for early, late in zip(before, after, strict=True)]
     return parts[2] / sum(parts)
+
+
+async def test_any_status_may_count_as_a_failure(servers: list[Server]) -> None:
+    async with before(servers, ejection={"consecutive": 3, "statuses": ["404", "500"]}) as lb, Load(lb):
+        assert lb.app.forwarders["servers"].wary == 404
+        servers[0].fail_every(1)
+        await until(lambda: members(lb)[0].ejected_until, "it is ejected")
+        spec = lb.node.topology.pools["servers"].model_copy(
+            update={"ejection": EjectionSpec(statuses=((429, 429),))}
+        )
+        lb.app.upkeeps["servers"].take_up(spec)
+        assert lb.app.forwarders["servers"].wary == 429
+        assert members(lb)[0].ejected_until, "new settings end no ejection"
 
 
 async def test_if_all_fail_most_stay(servers: list[Server]) -> None:
