@@ -17,8 +17,8 @@ from cdnlab.lab import tables
 Json = Mapping[str, Any]
 
 COLOURS = {"active": "green", "replica": "cyan", "closed": "dim"}
-#: Columns from which what went by fits beside the four-tuples.
-WIDE = 130
+#: Columns from which an entry fits into one line.
+WIDE = 150
 NONE = "No balancer says anything of flows: none runs, or the topology has no `l4`."
 
 
@@ -46,7 +46,7 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     parts: list[RenderableType] = [_summary(node) for node in nodes]
     rows = merged(nodes)
     if rows:
-        parts += ["", _table(rows, wall, width)]
+        parts += ["", *([_table(rows, wall)] if width >= WIDE else _lines(rows, wall))]
     hidden = max(sum(int(node.get(state) or 0) for state in COLOURS) - len(node["rows"]) for node in nodes)
     if hidden > 0:
         parts.append(Text(f"… and {hidden:,} more: --json has up to 5,000 of each balancer", style="dim"))
@@ -76,31 +76,42 @@ def _replica(replica: Json | None) -> tuple[str, str]:
     return word, "yellow" if age > 2 else "dim"
 
 
-def _table(rows: Sequence[Json], wall: float, width: int) -> RenderableType:
+def _table(rows: Sequence[Json], wall: float) -> RenderableType:
     right = ["up", "down", "age", "idle", "left"]
-    last = ["up", "down", "age", "idle", "left", "relayed by"] if width >= WIDE else ["idle", "left", "by"]
     tuples = ["client", "VIP", "balancer", "backend"]
-    table = tables.plain_table("service", *tuples, "state", *last, right=right)
+    table = tables.plain_table("service", *tuples, "", "state", *right, "relayed by", right=right)
     for row in rows:
-        table.add_row(*_row(row, wall, wide=width >= WIDE))
+        up, down, age = tables.size(row["up"]), tables.size(row["down"]), tables.ago(row["first"], wall)
+        idle, left = tables.ago(row["last"], wall), _left(row)
+        name = tables.printable(row["backend"])
+        table.add_row(row["service"], *_ends(row), name, _state(row), up, down, age, idle, left, _who(row))
     return table
 
 
-def _row(row: Json, wall: float, *, wide: bool) -> list[str | Text]:
+def _lines(rows: Sequence[Json], wall: float) -> list[Text]:
+    """Two lines for each, where the terminal is narrow."""
+    found = []
+    for row in rows:
+        client, vip, local, remote = _ends(row)
+        head = Text.assemble(f"{row['service']}  ", _state(row), f"  {tables.printable(row['backend'])}")
+        head.append(f"  idle {tables.ago(row['last'], wall)}, {_left(row)} left  {_who(row)}")
+        found += [head, Text(f"  {client} > {vip} | {local} > {remote}", style="dim")]
+    return found
+
+
+def _ends(row: Json) -> list[str]:
+    """Both four-tuples: client and VIP, balancer and backend."""
+    return [tables.printable(row[end]) or tables.NONE for end in ("client", "vip", "local", "remote")]
+
+
+def _state(row: Json) -> Text:
     state = str(row["state"])
-    cells: list[str | Text] = [
-        tables.printable(row["service"]),
-        tables.printable(row["client"]),
-        tables.printable(row["vip"]),
-        tables.printable(row["local"]) or tables.NONE,
-        Text(f"{tables.printable(row['backend'])} {tables.printable(row['remote'])}"),
-        Text(state, style=COLOURS.get(state, "")),
-    ]
-    if wide:
-        cells += [tables.size(row["up"]), tables.size(row["down"]), tables.ago(row["first"], wall)]
+    return Text(state, style=COLOURS.get(state, ""))
+
+
+def _left(row: Json) -> str:
     left = tables.number(row["left"]) or 0.0
-    cells += [tables.ago(row["last"], wall), f"{left:.0f} s" if left < 600 else f"{left / 60:.0f} min"]
-    return [*cells, _who(row)]
+    return f"{left:.0f} s" if left < 600 else f"{left / 60:.0f} min"
 
 
 def _who(row: Json) -> str:

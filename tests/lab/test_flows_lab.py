@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.labs import PATIENCE, RunningLab, lab, until
+from tests.support.labs import PATIENCE, RunningLab, cdnlab, lab, until
 
 TOPOLOGY = """
 name: flows
@@ -46,6 +46,7 @@ class Client:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((host, 0))
         self.vip = ("127.0.0.1", running.base + 2)
+        self.name = "{}:{}".format(*self.sock.getsockname())
         self.count = 0
         self.answered: set[bytes] = set()
 
@@ -89,9 +90,10 @@ def rows(running: RunningLab, node: str) -> list[dict[str, Any]]:
     return [row for one in answer["nodes"] if one["node"] == node for row in one["rows"]]
 
 
-def knows(running: RunningLab, node: str, clients: int) -> bool:
-    live = [row for row in rows(running, node) if row["protocol"] == "udp" and row["state"] != "closed"]
-    return len(live) >= clients
+def knows(running: RunningLab, node: str, clients: list[Client]) -> bool:
+    """Whether a balancer has an entry for each of these clients, who go on asking meanwhile."""
+    names = {client.name for client in clients if client.ask()}
+    return names <= {row["client"] for row in rows(running, node) if row["state"] != "closed"}
 
 
 @pytest.mark.parametrize("deed", ["kill", "pause"])
@@ -105,12 +107,12 @@ def test_udp_flows_live_through_a_takeover(running: RunningLab, deed: str) -> No
             stack.callback(client.sock.close)
         before = [client.ask() for client in clients]
         assert set(before) == {"origin-1", "origin-2"}
-        until(lambda: knows(running, other, 8), "the other balancer knows the flows")
+        until(lambda: knows(running, other, clients), "the other balancer knows the flows")
         assert running.cdnlab(deed, active).returncode == 0
         after = [client.ask() for client in clients]
         assert after == before
         assert running.cdnlab("start" if deed == "kill" else "resume", active).returncode == 0
-        until(lambda: knows(running, active, 8), "who was gone knows the flows again")
+        until(lambda: knows(running, active, clients), "who was gone knows the flows again")
         assert [client.ask() for client in clients] == before
         for client in clients:  # questions that waited for the successor were answered late, and once
             while client.hear(0.0) is not None:
@@ -121,10 +123,9 @@ def test_an_idle_flow_expires_and_its_source_is_placed_anew(running: RunningLab)
     client = Client(running, "127.82.1.101")
     with closing(client.sock):
         first = client.ask()
-        name = f"127.82.1.101:{client.sock.getsockname()[1]}"
 
         def entries() -> list[dict[str, Any]]:
-            return [row for row in rows(running, holder(running)) if row["client"] == name]
+            return [row for row in rows(running, holder(running)) if row["client"] == client.name]
 
         (row,) = entries()
         assert row["state"] == "active"
@@ -175,10 +176,17 @@ def test_status_shows_each_flow_once_with_both_four_tuples(running: RunningLab) 
         origin = client.ask()
         active = holder(running)
         other = "lb-b" if active == "lb-a" else "lb-a"
-        name = f"127.82.1.102:{client.sock.getsockname()[1]}"
-        until(lambda: any(row["client"] == name for row in rows(running, other)), "the replica")
+        until(lambda: knows(running, other, [client]), "the replica")
         shown = running.cdnlab("status", "--flows").stdout.splitlines()
-        (line,) = [line for line in shown if name in line.replace("\n", "")] or [""]
+        at = next(number for number, line in enumerate(shown) if client.name in line)
+        assert f"{client.name} > 127.0.0.1:{running.base + 2} | 127.0.1.1" in shown[at]
+        assert f"udp  active  {origin}" in shown[at - 1]
+        assert f"{active}; known to {other}" in shown[at - 1]
+        assert max(map(len, shown)) <= 80
+        wide = cdnlab(
+            "status", "--flows", "--state", str(running.directory), COLUMNS="180"
+        ).stdout.splitlines()
+        (line,) = [line for line in wide if client.name in line]
         assert origin in line
         assert f"127.0.0.1:{running.base + 2}" in line
         assert any(line.startswith(active) and "active" in line for line in shown)
