@@ -46,7 +46,7 @@ def _step(topology: Topology, upkeep: Upkeep, secret: bytes) -> Callable[[], Non
             slow_start=spec.slow_start > 0,
         )
         upkeep.take_up(spec)
-        forwarder.configure(spec.retry, spec.breaker)
+        forwarder.configure(spec.retry, spec.breaker, ask=spec.health.kind != "none")
         _bound(forwarder, topology)
 
     return switch

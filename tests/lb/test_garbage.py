@@ -148,3 +148,43 @@ async def test_no_cycles_where_backends_fail() -> None:
             await client.get(b"/", b"Content-Length: 0", method=b"POST")
         await asyncio.sleep(0.02)
         assert found() == Counter()
+
+
+@pytest.mark.usefixtures("_off")
+async def test_no_cycles_where_requests_have_timers_second_attempts_and_a_queue() -> None:
+    async def slow(wire: Wire) -> None:
+        """Every other request is never answered; some are, with a status that is asked for elsewhere."""
+        while True:
+            request = await wire.request()
+            if b"/busy" in request.line:
+                await wire.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            elif b"/hangs" in request.line:
+                await wire.rest()
+                return
+            else:
+                await wire.send(OK)
+
+    pool = {
+        "retry": {"statuses": ["503"], "try_timeout": 0.05, "timeout": 0.5, "hedge_after": 0.02},
+        "breaker": {"requests": 1, "connections": 1, "wait": 0.02},
+    }
+    async with (
+        Origin(slow) as one,
+        Origin(slow) as two,
+        balancer(one, two, pool=pool, upstream={"retries": 1}) as lb,
+        await lb.client() as client,
+    ):
+        for target in (b"/", b"/busy", b"/hangs", b"/busy", b"/", b"/hangs"):
+            assert (await client.get(target)).status in (200, 502, 503, 504)
+        crowd = [await lb.client() for _ in range(6)]
+        for number, each in enumerate(crowd):
+            await each.send(b"GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n")
+            if number % 2:
+                each.reset()
+        for each in crowd[::2]:
+            assert (await each.response()).status >= 502
+            each.close()
+        del crowd
+        await until(lambda: not any(lb.backend(number).live for number in (0, 1)), "nothing is under way")
+        await asyncio.sleep(0.02)
+        assert found() == Counter()
