@@ -26,6 +26,7 @@ nodes:
 pools:
   edges: {tier: edge, algorithm: nearest}
   origins: {tier: origin}
+edge: {purge_lag_max: 0.6}
 """
 ADDRESS = {"lb-a": "127.0.0.1", "edge-icn": "127.82.1.10", "origin-1": "127.1.1.20"}
 PATH = "/behave?cc=no-store&size=4096"

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.support.faults import order
 from tests.support.labs import RunningLab, lab, until
 
 TOPOLOGY = """
@@ -25,7 +26,7 @@ nodes:
 pools:
   origins:
     tier: origin
-    health: {interval: 0.2, timeout: 0.5}
+    health: {interval: 30s}
     ejection: {time: 0.5}
     retry: {statuses: [500-599], try_timeout: 0.5}
   unwatched:
@@ -38,7 +39,7 @@ routes:
   - {host: hedged.example, pool: unwatched}
   - {pool: origins}
 """
-MANY = 100
+MANY = 60
 GET = "/behave?cc=no-store"
 
 
@@ -53,7 +54,7 @@ def sound(running: RunningLab) -> Iterator[RunningLab]:
     """All three are up, and nothing is set at them."""
     until(lambda: all(row["usable"] for row in backends(running)), "all are up")
     yield running
-    assert running.cdnlab("fault", "--clear").returncode == 0
+    order(running, "--clear")
 
 
 def backends(running: RunningLab) -> list[dict[str, Any]]:
@@ -86,11 +87,6 @@ def ask(running: RunningLab, count: int, method: str = "GET", host: str = "site.
     return found
 
 
-def fault(running: RunningLab, *words: str) -> None:
-    done = running.cdnlab("fault", "origin-1", *words)
-    assert done.returncode == 0, done.stderr
-
-
 def events_of(running: RunningLab, subject: str) -> list[str]:
     return [each["text"] for each in running.ask("/events")["events"] if each["subject"] == subject]
 
@@ -98,7 +94,7 @@ def events_of(running: RunningLab, subject: str) -> list[str]:
 @pytest.mark.parametrize("words", [("--errors", "50%"), ("--hang",), ("--refuse",), ("--reset",)])
 def test_one_of_three_fails_and_clients_see_no_error(sound: RunningLab, words: tuple[str, ...]) -> None:
     before = counted(sound, "cdnlab_pool_retries_total")
-    fault(sound, *words)
+    order(sound, "origin-1", *words)
     total: Counter[int] = Counter()
 
     def found_out() -> dict[str, str]:
@@ -110,7 +106,7 @@ def test_one_of_three_fails_and_clients_see_no_error(sound: RunningLab, words: t
     total.update(ask(sound, MANY))
     assert set(total) == {200}, total
     assert counted(sound, "cdnlab_pool_retries_total") > before
-    fault(sound, "--clear")
+    order(sound, "origin-1", "--clear")
     until(lambda: not left_out(sound), "it is back")
     assert ask(sound, MANY) == {200: MANY}
 
@@ -123,7 +119,7 @@ def test_a_share_of_errors_is_found_by_ejection_and_not_by_a_health_check(sound:
         return [text for text in events_of(sound, "origin-1") if "ejected" in text]
 
     before, ejected = verdicts(), ejections()
-    fault(sound, "--errors", "60%")
+    order(sound, "origin-1", "--errors", "60%")
 
     def found_out() -> bool:
         assert set(ask(sound, 20)) == {200}
@@ -134,13 +130,13 @@ def test_a_share_of_errors_is_found_by_ejection_and_not_by_a_health_check(sound:
 
 
 def test_who_refuses_costs_no_post_either(sound: RunningLab) -> None:
-    fault(sound, "--refuse")
+    order(sound, "origin-1", "--refuse")
     assert ask(sound, MANY, "POST") == {200: MANY}
 
 
 def test_a_slow_one_of_three_is_hedged(sound: RunningLab) -> None:
     """Nobody watches this pool, and every third request would wait for two seconds."""
-    fault(sound, "--delay", "2s")
+    order(sound, "origin-1", "--delay", "2s")
     begun = time.monotonic()
     assert ask(sound, 30, host="hedged.example") == {200: 30}
     assert time.monotonic() - begun < 10 * 2, "a third of them would have taken as long by themselves"

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from cdnlab.lab import embedded_store
+from tests.support.faults import order
 from tests.support.labs import RunningLab, lab, until
 
 TOPOLOGY = """
@@ -29,7 +30,7 @@ pools:
   origins: {tier: origin, sticky: {mode: cookie}}
 """
 NODES = ("lb-a", "lb-b", "edge-icn", "origin-1", "origin-2")
-EACH = 25
+EACH = 20
 """Requests of each kind: hits, misses, clients to be pinned, pinned ones, reads of the shop."""
 KEPT = [f"/behave?cc=max-age=3600&etag=%22{number}%22" for number in range(5)]
 fresh = itertools.count(100)
@@ -132,7 +133,7 @@ def freeze(running: RunningLab) -> None:
 
 
 def slow(running: RunningLab) -> None:
-    assert running.cdnlab("fault", "store", "--delay", "1s").returncode == 0
+    order(running, "store", "--delay", "1s")
 
 
 def reads_only(running: RunningLab) -> None:
@@ -148,7 +149,7 @@ def thaw(running: RunningLab) -> None:
 
 
 def quick(running: RunningLab) -> None:
-    assert running.cdnlab("fault", "store", "--clear").returncode == 0
+    order(running, "store", "--clear")
 
 
 def writes(running: RunningLab) -> None:
@@ -181,7 +182,7 @@ def test_clients_notice_nothing_and_people_are_told(settled: RunningLab, away: D
 def test_no_request_waits_for_the_store(settled: RunningLab) -> None:
     """A store that is slow but not yet away would cost whoever asks it its time, again and again."""
     delay = 0.4
-    assert settled.cdnlab("fault", "store", "--delay", f"{delay * 1000:.0f}ms").returncode == 0
+    order(settled, "store", "--delay", f"{delay * 1000:.0f}ms")
     try:
         took = everything(settled.base)
     finally:

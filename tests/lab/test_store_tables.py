@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from cdnlab.lab import status
+from tests.support.faults import typed
 from tests.support.labs import PATIENCE, RunningLab, lab, until
 
 TOPOLOGY = """
@@ -28,6 +30,7 @@ pools:
   edges: {tier: edge, algorithm: nearest}
   origins: {tier: origin, sticky: {mode: learn, cookie: app}}
   udp: {tier: origin, service: udp}
+edge: {purge_lag_max: 0.6}
 routes: [{pool: edges}]
 l4:
   udp: {protocol: udp, pool: udp, idle_timeout: 60s}
@@ -79,7 +82,7 @@ def degraded(running: RunningLab) -> set[str]:
 
 def flows(running: RunningLab, node: str) -> set[str]:
     """The clients of the live flows that a balancer knows."""
-    answer = json.loads(running.cdnlab("status", "--flows", "--json").stdout)
+    answer = json.loads(typed(status.command, running, "--flows", "--json"))
     found = [row for one in answer["nodes"] if one["node"] == node for row in one["rows"]]
     return {row["client"] for row in found if row["state"] != "closed"}
 
