@@ -23,11 +23,20 @@ def node_main(
     store_url: str | None = None,
 ) -> int:
     """Be the balancer `name` of `topology`; the exit code. `inherited`: listening sockets by VIP name."""
-    from cdnlab.node.process import run
+    from cdnlab.node.process import DRAIN, run
     from lb.app import Balancer
 
+    # a second more than flows get, so that they are ended with their reason and not with the process
+    drain = max([DRAIN, *(spec.drain + 1.0 for spec in topology.l4.values())])
     return run(
-        topology, name, Balancer, state=state, inherited=inherited, ready_fd=ready_fd, store_url=store_url
+        topology,
+        name,
+        Balancer,
+        state=state,
+        inherited=inherited,
+        ready_fd=ready_fd,
+        store_url=store_url,
+        drain=drain,
     )
 
 
