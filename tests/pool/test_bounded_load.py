@@ -181,12 +181,11 @@ def test_one_backend_per_place_needs_no_key() -> None:
 def test_what_began_without_a_choice_is_seen_too() -> None:
     """A pin makes exchanges begin that no choice knows of: the sum is right again after as many choices as backends."""
     made = pool(1, 1, 1, 1)
-    for backend in made.backends:
-        backend.live += 10
-    for number in range(4):
-        made.acquire(next(made.candidates(key=b"%d" % number)))
-    next(made.candidates(key=b"k"))
-    assert made.algorithm.total == sum(backend.live for backend in made.backends)  # type: ignore[attr-defined]
+    owner, *others = plain(made, b"k")
+    for name in others:
+        made.backend(name).live += 10
+    assert [next(made.candidates(key=b"k")).name for _ in range(4)] == [owner] * 4  # idle: nobody else is considered
+    assert made.algorithm.total == 30  # type: ignore[attr-defined]
 
 
 def test_a_factor_below_one_is_refused() -> None:
