@@ -39,9 +39,8 @@ names for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import sqrt
-from statistics import fmean, pstdev
 from typing import NamedTuple
 
 from cdnlab.plan.pools import EjectionSpec
@@ -49,6 +48,8 @@ from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import State, Transition
 from cdnlab.pool.pool import Pool
 from cdnlab.pool.reasons import Reason
+
+Change = tuple[Backend, Transition]
 
 LEAST_GAP = 0.05
 """A share of good answers that is less than this below the others' is no outlier."""
@@ -140,39 +141,47 @@ class Ejector:
         backend.streak = 0
         if not backend.ejected_until:
             return None
-        return self._return(backend, now, "its checks saw it fail and recover")
+        change = self._let_in(backend, now, "its checks saw it fail and recover")
+        self._tell([(backend, change)])
+        return change
 
     def tick(self, now: float) -> list[Transition]:
         """End the ejections that are over, and compare success rates where an interval is."""
+        over = [each for each in self.pool.backends if each.ejected_until and now >= each.ejected_until]
         changes = [
-            self._return(backend, now, f"left out for its time, ejection {backend.ejections}")
-            for backend in self.pool.backends
-            if backend.ejected_until and now >= backend.ejected_until
+            (backend, self._let_in(backend, now, f"left out for its time, ejection {backend.ejections}"))
+            for backend in over
         ]
         if now >= self._next:
             if self._next and self.spec.success_rate:
                 changes += self._compare(now)
             self._next = now + self.spec.interval
             self._begin_interval()
-        return changes
+        self._tell(changes)
+        return [change for _, change in changes]
 
     # -- success rates ------------------------------------------------------------------------------------------------
 
-    def _compare(self, now: float) -> list[Transition]:
+    def _compare(self, now: float) -> list[Change]:
         rates = self._rates()
         if len(rates) < self.spec.minimum_backends:
             return []
+        total = sum(each.good for each in rates)
+        squares = sum(each.good * each.good for each in rates)
         changes = []
         for rate in sorted(rates, key=lambda each: each.good):
-            others = [each for each in rates if each is not rate]
-            if rate.good < (floor := self._floor(rate, others)):
-                mean = fmean(each.good for each in others)
-                detail = (
-                    f"{rate.good:.1%} of {rate.requests} answers were good, below {floor:.1%}; "
-                    f"the others' mean is {mean:.1%}"
-                )
-                change = self._eject(rate.backend, now, SUCCESS_RATE, detail)
-                changes += [change] if change else []
+            others = len(rates) - 1
+            mean = (total - rate.good) / others
+            variance = max(0.0, (squares - rate.good * rate.good) / others - mean * mean)
+            floor = self._floor(rate, mean, sqrt(variance), total / len(rates))
+            if rate.good >= floor:
+                continue  # one that is better, but of more requests, may still be far off
+            detail = (
+                f"{rate.good:.1%} of {rate.requests} answers were good, below {floor:.1%}; "
+                f"the others' mean is {mean:.1%}"
+            )
+            change = self._take_out(rate.backend, now, SUCCESS_RATE, detail)
+            changes += [(rate.backend, change)] if change else []
         return changes
 
     def _rates(self) -> list[Rate]:
@@ -185,13 +194,11 @@ class Ejector:
                 rates.append(Rate(backend, requests, 1 - bad / requests))
         return rates
 
-    def _floor(self, rate: Rate, others: list[Rate]) -> float:
-        """The share of good answers below which `rate` is an outlier."""
-        mean = fmean(each.good for each in others)
-        everyone = fmean([rate.good, *(each.good for each in others)])
-        chance = sqrt(everyone * (1 - everyone) / rate.requests)
-        spread = max(pstdev(each.good for each in others), chance)
-        return mean - max(LEAST_GAP, self.spec.deviations * spread)
+    def _floor(self, rate: Rate, mean: float, deviation: float, everyone: float) -> float:
+        """The share of good answers below which `rate` is an outlier. `mean` and `deviation` are the others',
+        `everyone` the mean of all."""
+        chance = sqrt(max(0.0, everyone * (1 - everyone)) / rate.requests)
+        return mean - max(LEAST_GAP, self.spec.deviations * max(deviation, chance))
 
     def _begin_interval(self) -> None:
         """Count anew; who got through an interval is forgiven one ejection."""
@@ -206,6 +213,13 @@ class Ejector:
     # -- out and in ---------------------------------------------------------------------------------------------------
 
     def _eject(self, backend: Backend, now: float, cause: str, detail: str) -> Transition | None:
+        change = self._take_out(backend, now, cause, detail)
+        if change is not None:
+            self._tell([(backend, change)])
+        return change
+
+    def _take_out(self, backend: Backend, now: float, cause: str, detail: str) -> Transition | None:
+        """Note the ejection, if it may be; the pool has to be told."""
         if backend not in self.pool.backends:
             return None
         if not self._may_go():
@@ -222,7 +236,7 @@ class Ejector:
         backend.ejections += 1
         key = (backend.name, cause)
         self.causes[key] = self.causes.get(key, 0) + 1
-        return self._tell(backend, Transition(before, State.EJECTED, now, why))
+        return Transition(before, State.EJECTED, now, why)
 
     def _may_go(self) -> bool:
         """Whether one more may be ejected: not the last usable one, and beyond the first not more than the ceiling."""
@@ -233,14 +247,18 @@ class Ejector:
         ejected = any(backend.ejected_until for backend in out)
         return not ejected or len(out) + 1 <= self.spec.max_share * len(wanted)
 
-    def _return(self, backend: Backend, now: float, detail: str) -> Transition:
+    def _let_in(self, backend: Backend, now: float, detail: str) -> Transition:
+        """Note the end of an ejection; the pool has to be told."""
         backend.ejected_until = 0.0
         backend.streak = 0
         self._counted[backend] = (backend.served, backend.faults)
-        return self._tell(backend, Transition(State.EJECTED, backend.health.state, now, detail))
+        return Transition(State.EJECTED, backend.health.state, now, detail)
 
-    def _tell(self, backend: Backend, transition: Transition) -> Transition:
+    def _tell(self, changes: Sequence[Change]) -> None:
+        """The pool once, since it takes a while if it is large; then whoever listens, of each."""
+        if not changes:
+            return
         self.pool.usable_changed()
         if self.on_transition is not None:
-            self.on_transition(backend, transition)
-        return transition
+            for backend, transition in changes:
+                self.on_transition(backend, transition)

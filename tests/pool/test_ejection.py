@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -191,6 +192,27 @@ def test_who_is_far_below_the_others(rates: dict[str, tuple[int, int]], out: str
     bench = Bench("".join(rates), **OFF)
     assert interval(bench, rates) == out
     assert {cause for _, cause in bench.ejector.causes} == ({SUCCESS_RATE} if out else set())
+
+
+def test_a_better_one_may_be_the_outlier() -> None:
+    """80 % of thirty may be chance where ten others have 91 %; 83 % of a thousand is none."""
+    rates = {"a": (30, 6), "b": (1000, 170), **{name: (1000, 90) for name in "cdefghijkl"}}
+    assert interval(Bench("".join(rates), minimum_requests=30, **OFF), rates) == "b"
+
+
+def test_a_thousand_are_compared_without_a_stall() -> None:
+    """Twice as many take about twice as long, and not four times."""
+    seconds = []
+    for count in (500, 1000, 2000):
+        pool = Pool("p", [Backend(str(number), "127.0.0.1", 80) for number in range(count)])
+        ejector = Ejector(pool, EjectionSpec(consecutive=0))
+        ejector.tick(1.0)
+        for number, backend in enumerate(pool.backends):
+            backend.served, backend.faults = 200, number % 3
+        began = perf_counter()
+        ejector.tick(11.0)
+        seconds.append(perf_counter() - began)
+    assert seconds[2] < 10 * seconds[0] + 0.05, seconds
 
 
 def test_the_reason_says_the_rates() -> None:
