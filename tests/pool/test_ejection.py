@@ -196,7 +196,7 @@ def test_who_is_far_below_the_others(rates: dict[str, tuple[int, int]], out: str
 
 def test_a_better_one_may_be_the_outlier() -> None:
     """80 % of thirty may be chance where ten others have 91 %; 83 % of a thousand is none."""
-    rates = {"a": (30, 6), "b": (1000, 170), **{name: (1000, 90) for name in "cdefghijkl"}}
+    rates = {"a": (30, 6), "b": (1000, 170), **dict.fromkeys("cdefghijkl", (1000, 90))}
     assert interval(Bench("".join(rates), minimum_requests=30, **OFF), rates) == "b"
 
 
