@@ -95,7 +95,8 @@ class Service:
     ) -> None:
         self.number = number.to_bytes(2, "big")
         self.name = name
-        self.label = name.encode() + b"\0"
+        self.label = f"{name} {show(address)}\0".encode()
+        """What begins the keys that balancers tell one another: a port stands under several VIPs by one name."""
         self.protocol = protocol
         self.address = address
         self.life = life

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cdnlab.forward.client import client_key
@@ -85,6 +86,9 @@ class UdpProxy:
         """Bytes of unanswered datagrams that are kept."""
         self._place_of = place_of
         self._clients: dict[str, dict[tuple[int, bytes], UdpFlow]] = {}
+        self._members: tuple[Backend, ...] = ()
+        self._names: dict[str, Backend] = {}
+        self._addresses: set[tuple[str, int]] = set()
         self._door: Door | None = None
         """The socket that answers leave through: the newest of those that are read."""
         self._reading: dict[int, Door] = {}
@@ -166,6 +170,10 @@ class UdpProxy:
             self.counts.drop(Drop.FLOWS)
         elif ports is not None and len(ports) >= self.spec.max_flows_per_client:
             self.counts.drop(Drop.CLIENT_FLOWS)
+        elif not client[1]:
+            self.counts.drop(Drop.UNDELIVERABLE)
+        elif self._is_ours(client):
+            self.counts.drop(Drop.LOOP)
         else:
             place = self._place_of(host)
             flow = UdpFlow(self, client, at, place)
@@ -178,6 +186,22 @@ class UdpProxy:
             flow.close(instant, Ended.UNREACHABLE)
         return None
 
+    def _is_ours(self, client: Address) -> bool:
+        """Whether a source, which anybody may put on a datagram, is one of those that answer datagrams here."""
+        host, port = client[0], client[1]
+        if port == self.vip[1] and (host == self.vip[0] or ip_address(self.vip[0]).is_unspecified):
+            return True
+        self._know_members()
+        return (host, port) in self._addresses
+
+    def _know_members(self) -> None:
+        """Keep the pool's backends by name and by address, while they are the same."""
+        members = self.forwarder.pool.backends
+        if members is not self._members:
+            self._members = members
+            self._names = {each.name: each for each in members}
+            self._addresses = {(each.host, each.port) for each in members}
+
     def candidates(
         self, client: Address, place: str, instant: float, without: Backend | None = None
     ) -> Iterator[Backend]:
@@ -185,7 +209,8 @@ class UdpProxy:
         pool = self.forwarder.pool
         pinned = None
         if without is None and (name := self.table.find("udp", client, self.vip, instant)) is not None:
-            pinned = next((each for each in pool.backends if each.name == name), None)
+            self._know_members()
+            pinned = self._names.get(name)
             if pinned is not None and may_go_on(pinned):
                 yield pinned
         for backend in pool.candidates(place, None, self._key(client) if pool.keyed else b""):

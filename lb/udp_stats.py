@@ -26,7 +26,14 @@ class Drop(StrEnum):
     QUEUE = "queue", "too many wait: for a name to be resolved, or on their way over an emulated distance"
     BACKEND_BUSY = "backend_busy", "the kernel takes no more towards the backend at the moment"
     CLIENT_BUSY = "client_busy", "the kernel takes no more towards the client at the moment"
-    UNDELIVERABLE = "undeliverable", "the kernel refused it: too large, or no way there"
+    UNDELIVERABLE = (
+        "undeliverable",
+        "the kernel refused it: too large, or no way there; or its source has no port",
+    )
+    LOOP = (
+        "loop",
+        "its source is the VIP itself or a backend, so the answer to the answer would go on for ever",
+    )
     STRANGER = "stranger", "it came to a socket before its flow had asked anything: not from its backend"
 
 

@@ -6,6 +6,8 @@ The echo's answer is a line, then what came:
 
     from 127.0.1.10:40312 to 127.1.1.20:8082 node origin-1
 
+It gives no answer to what looks like one, or two echoes whose addresses somebody forged would talk for ever.
+
 Behind a balancer `from` is the balancer, on the port it took for this flow: the translation of addresses, made visible.
 The echo over TCP says the same (tcp_echo.py). docs/flows.md.
 """
@@ -29,8 +31,10 @@ Answer = Callable[[bytes, tuple[Any, ...]], bytes | None]
 """What to answer to a datagram and its sender; None is nothing."""
 
 
-def echo(name: str, own: str, data: bytes, peer: tuple[Any, ...]) -> bytes:
+def echo(name: str, own: str, data: bytes, peer: tuple[Any, ...]) -> bytes | None:
     """The echo's answer, cut where a datagram ends. `own`: the address that was asked, as host:port."""
+    if data.startswith(b"from ") and b" node " in data[:200].partition(b"\n")[0]:
+        return None
     return f"from {shown(peer)} to {own} node {name}\n".encode() + data[: LARGEST - 200]
 
 

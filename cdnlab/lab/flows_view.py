@@ -24,10 +24,10 @@ NONE = "No balancer says anything of flows: none runs, or the topology has no `l
 
 def merged(nodes: Sequence[Json]) -> list[dict[str, Any]]:
     """Every flow once, with `by` (who relays it, or None) and `known` (who else has an entry); live ones first."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for node in nodes:
         for row in node.get("rows") or ():
-            key = (row["service"], row["client"])
+            key = (row["service"], row["vip"], row["client"])
             live = row["state"] == "active"
             entry = found.get(key)
             if entry is None or (live and entry["by"] is None):

@@ -265,8 +265,23 @@ def test_each_gives_all_that_another_table_needs() -> None:
     )
 
 
+def test_one_port_under_two_vips_is_two_services() -> None:
+    store = Store()
+    before, after = FlowTable(9, publisher=store), FlowTable(9)
+    vips = ("127.0.0.1", 8082), ("127.0.0.2", 8082)
+    for flows in (before, after):
+        for vip in vips:
+            flows.serve("echo", "udp", vip, 10.0)
+    before.open(client(1), vips[0], LOCAL, ONE, "udp", 0.0)
+    before.open(client(1), vips[1], LOCAL, TWO, "udp", 0.0)
+    for key, (value, life) in store.said.items():
+        assert after.learn(key, value, life, 0.0)
+    assert [after.find("udp", client(1), vip, 1.0) for vip in vips] == ["one", "two"]
+
+
 GOOD = Told(("one", "127.1.1.20", 9000), endpoint(LOCAL), 1.0, 2.0, 3, 4).write()
-KEY = b"echo-udp\0" + endpoint(client(5000))
+LABEL = b"echo-udp 127.0.0.1:8082\0"
+KEY = LABEL + endpoint(client(5000))
 
 
 @pytest.mark.parametrize(
@@ -284,7 +299,7 @@ KEY = b"echo-udp\0" + endpoint(client(5000))
         (KEY, GOOD, math.inf),
         (KEY, GOOD, math.nan),
         (b"", GOOD, 5.0),
-        (b"echo-udp\0", GOOD, 5.0),
+        (LABEL, GOOD, 5.0),
         (KEY[:-1], GOOD, 5.0),
         (b"nobody\0" + KEY[-18:], GOOD, 5.0),
         (KEY, GOOD + b"x" * 300, 5.0),
@@ -350,7 +365,7 @@ def test_random_plays_agree_with_plain_dictionaries(seed: int, affinity: bool) -
             handle, _ = live.pop(rng.choice(list(live)))
             flows.close(handle, now, rng.choice(list(Ended)))
         elif act == 3:
-            key = b"a\0" + endpoint(source)
+            key = b"a 127.0.0.1:8082\0" + endpoint(source)
             told = Told(("two", "127.1.1.21", 9000), endpoint(LOCAL), now, now + WALL, 0, 0)
             flows.learn(key, told.write(), 2.0, now)
         else:

@@ -429,6 +429,17 @@ async def test_what_comes_in_before_connect_is_dropped(monkeypatch: pytest.Monke
     stranger.close()
 
 
+async def test_a_source_that_answers_itself_begins_no_endless_talk() -> None:
+    """Anybody may write the VIP or a backend as the source of a datagram: each answer would be the next question."""
+    async with bench(1) as each:
+        each.vip.sock.sendto(b"to myself", each.vip.address)
+        await until(lambda: each.dropped(Drop.LOOP) == 1, "the VIP's own is dropped")
+        each.echoes[0].sock.sendto(b"from a backend", each.vip.address)
+        await until(lambda: each.dropped(Drop.LOOP) == 2, "a backend's is dropped")
+        assert await each.ask(each.client(), b"x") == b"echo-1 x"
+        assert (each.proxy.count, len(each.echoes[0].asked)) == (1, 1)
+
+
 async def test_random_bytes_are_passed_on_as_they_are() -> None:
     async with bench(1) as each:
         rng = random.Random(3)

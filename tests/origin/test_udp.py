@@ -96,7 +96,10 @@ def test_the_echo_says_what_it_sees() -> None:
         b"from 127.0.1.10:40000 to 127.1.1.20:8082 node origin-1\nhello"
     )
     assert echo("o", "[::2]:1", b"", ("::1", 5, 0, 0)) == b"from [::1]:5 to [::2]:1 node o\n"
-    assert len(echo("n" * 60, "[2001:db8::1]:65535", bytes(65507), ("::1", 5))) <= 65507
+    assert echo("o", "[::2]:1", b"from [::1]:5 to [::2]:1 node p\nhello", PEER) is None  # it has an end
+    largest = echo("n" * 60, "[2001:db8::1]:65535", bytes(65507), ("::1", 5))
+    assert largest is not None
+    assert len(largest) <= 65507
 
 
 async def test_a_port_answers_on_a_real_socket(zone: Zone) -> None:
