@@ -215,12 +215,14 @@ class Store:
         try:
             # a write that changes nothing, since a store that only reads would answer PING
             await self._send(("DEL", PROBE), WITHIN)
-            self._reads_only = False
-            if not self.up:
-                self._set(True, "takes writes again")
+        except StoreRefused:
+            pass  # it is there; that this user may not delete this key is nobody's affair
         except StoreAway:
-            pass
-        return self.up
+            return False
+        self._reads_only = False
+        if not self.up:
+            self._set(True, "takes writes")
+        return True
 
     async def _watch(self) -> None:
         pause = FIRST_PAUSE

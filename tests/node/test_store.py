@@ -158,6 +158,19 @@ async def test_an_idle_node_notices_a_store_that_only_reads(
     await store.stop()
 
 
+async def test_a_user_who_may_not_delete_has_a_store_all_the_same(valkey: Valkey) -> None:
+    valkey.start()
+    await valkey.answering()
+    first, second = (Store(valkey.url, Events()) for _ in range(2))
+    await first.start()
+    await first.call("ACL", "SETUSER", "default", "-del")
+    await second.start()
+    assert second.up
+    assert await second.set("k", "v")
+    for store in (first, second):
+        await store.stop()
+
+
 async def test_an_idle_node_notices_too(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdnlab.node.store.UP_PAUSE", 0.05)
     valkey.start()
