@@ -110,13 +110,15 @@ class Silence:
         answer = spawn(self._knock(backend), "forward.silence")
         try:
             await asyncio.wait({answer}, timeout=ANSWER)
-            if not answer.done() and backend.served == served and backend in self.owner.pool.on_offer:
+            if answer.done():
+                self._seen[backend] = (served, now())  # a sign of life as good as any
+                return
+            if backend.served == served and backend in self.owner.pool.on_offer:
                 self.owner.frozen(backend, PATIENCE + ANSWER)
             await asyncio.wait({answer}, timeout=LATE)
             if answer.done() and answer.result():
                 instant = now()
-                patience = 2 * max(self.patience(backend, instant), instant - began)
-                self._learned[backend] = (min(patience, 2 * LATE), instant)
+                self._learned[backend] = (2 * (instant - began), instant)
         finally:
             answer.cancel()
             self._asking.discard(backend)
