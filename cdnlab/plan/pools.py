@@ -231,7 +231,11 @@ class BackendSpec(Section):
         le=1000,
     )
     priority: int = setting(
-        0, "For `first`: the backends of the lowest number that has a usable one are used.", ge=0, le=1000
+        0,
+        "For `first`: the backends of the lowest number that has a usable one are used. Where all have the same, the "
+        "first usable one in the order of the list is.",
+        ge=0,
+        le=1000,
     )
     tls: bool = setting(False, "Connect with TLS and verify its certificate.")
     server_name: Host | None = setting(None, "The name its certificate must bear; by default its address.")
@@ -251,8 +255,8 @@ class PoolSpec(Section):
     )
     hash_on: Literal["target", "source"] = setting(
         "target",
-        "What `ring_hash`, `maglev` and `bounded_load` hash: what is asked for (the edge's key), or who asks. At layer "
-        "4 it is always who asks.",
+        "What `ring_hash`, `maglev` and `bounded_load` hash: what is asked for (the edge's key; at layer 4 both ends of "
+        "the flow), or who asks.",
     )
     balance_factor: float = setting(
         1.25,
