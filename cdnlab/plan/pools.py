@@ -255,8 +255,8 @@ class PoolSpec(Section):
     )
     hash_on: Literal["target", "source"] = setting(
         "target",
-        "What `ring_hash`, `maglev` and `bounded_load` hash: what is asked for (the edge's key; at layer 4 both ends of "
-        "the flow), or who asks.",
+        "What `ring_hash`, `maglev` and `bounded_load` hash: what is asked for (the edge's key; at layer 4 both ends "
+        "of the flow), or who asks.",
     )
     balance_factor: float = setting(
         1.25,
