@@ -31,12 +31,14 @@ from lb.l4_linked import Linked
 from lb.l4_names import ServerNames
 from lb.l4_relay import AVAILABLE, Relay, abort
 from lb.l4_stats import Refused
+from lb.udp_flow import may_go_on
 
 if TYPE_CHECKING:
     from cdnlab.forward.connect import Connector
     from cdnlab.forward.forwarder import Forwarder
     from cdnlab.plan.layer4 import L4Spec
     from cdnlab.pool.backend import Backend
+    from cdnlab.pool.pool import Pool
     from lb.flow_table import FlowTable
 
 ACCEPTS = 64
@@ -92,6 +94,8 @@ class TcpProxy:
         self.retries = 0
         self.ends: dict[Ended, int] = dict.fromkeys(Ended, 0)
         self.refusals: dict[Refused, int] = dict.fromkeys(Refused, 0)
+        self._members: dict[str, tuple[tuple[Backend, ...], dict[str, Backend]]] = {}
+        """By pool: its backends when they were last looked at, and by name."""
         self._loop = asyncio.get_running_loop()
         self._socks: list[socket.socket] = []
         self.relay: Relay | None = None
@@ -230,20 +234,26 @@ class TcpProxy:
         raise Refusal(Refused.UNREACHABLE if tried else Refused.NO_BACKEND)
 
     def _candidates(self, flow: Flow, forwarder: Forwarder, place: str) -> Iterator[Backend]:
-        """The backend that this source belongs to, by the flow table; then the pool's, in order; those with room."""
+        """The backend that this source belongs to, by the flow table, while it is up or drains; then the pool's, in
+        order; those with room."""
         pool, table = forwarder.pool, self.around.table
         known = table.find("tcp", flow.client, self.address, now()) if table is not None else None
-        first: Backend | None = None
-        if known is not None:
-            first = next((each for each in pool.backends if each.name == known and each.usable), None)
-        if first is not None and first.live < first.limit:
+        first = self._member(pool, known) if known is not None else None
+        if first is not None and may_go_on(first) and _has_room(first, forwarder):
             yield first
         key = b""
         if pool.keyed:
             key = client_key(flow.client[0]) if pool.by_source else flow_hash(flow.client, flow.vip)
         for backend in pool.candidates(place, None, key):
-            if backend is not first and backend.live < backend.limit:
+            if backend is not first and _has_room(backend, forwarder):
                 yield backend
+
+    def _member(self, pool: Pool, name: str) -> Backend | None:
+        """A pool's backend by its name."""
+        known = self._members.get(pool.name)
+        if known is None or known[0] is not pool.backends:
+            known = self._members[pool.name] = pool.backends, {each.name: each for each in pool.backends}
+        return known[1].get(name)
 
     async def _dial(self, backend: Backend, forwarder: Forwarder) -> socket.socket | None:
         """A connection to it; None, counted against it, if there is none in time."""
@@ -393,3 +403,10 @@ class TcpProxy:
             "refused": {str(why): count for why, count in self.refusals.items() if count},
             "bytes": {"up": self.up, "down": self.down},
         }
+
+
+def _has_room(backend: Backend, forwarder: Forwarder) -> bool:
+    """Whether the circuit breaker lets it have one more: a flow is a request, and a connection."""
+    return backend.live < backend.limit and (
+        not forwarder.connections or backend.live < forwarder.connections
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cdnlab.net.clock import now
 from lb.flow_entry import Ended
 from lb.l4_linked import Linked
 from lb.l4_stats import Refused
@@ -54,8 +55,14 @@ def proxy(running: Running) -> TcpProxy:
     return running.app.layer4.tcp[0]
 
 
-async def client(running: Running, source: str | None = None, receive: int = 0) -> Wire:
-    return await dial(proxy(running).address[1], source=source, receive=receive)
+async def client(running: Running, source: str | None = None, receive: int = 0, port: int = 0) -> Wire:
+    if not port:
+        return await dial(proxy(running).address[1], source=source, receive=receive)
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.bind(("127.0.0.1", port))
+    await asyncio.get_running_loop().sock_connect(sock, proxy(running).address)
+    return Wire(sock)
 
 
 async def echo(wire: Wire) -> None:
@@ -315,8 +322,9 @@ async def test_where_nobody_can_be_reached_the_client_is_reset() -> None:
         assert [lb.backend(number).live for number in (0, 1)] == [0, 0]
 
 
-async def test_a_backend_has_no_more_flows_than_its_limit() -> None:
-    pool = {"algorithm": "first", "breaker": {"requests": 1}}
+@pytest.mark.parametrize("bound", ["requests", "connections"])
+async def test_a_backend_has_no_more_flows_than_its_limit(bound: str) -> None:
+    pool = {"algorithm": "first", "breaker": {bound: 1}}
     async with Origin(echo) as one, Origin(echo) as two, l4(one, two, pool=pool) as lb:
         wires = []
         for _ in range(2):
@@ -343,6 +351,25 @@ async def test_a_drained_backend_keeps_its_flows_and_gets_no_new_ones() -> None:
             await before.send(b"z")
             assert await before.exactly(1) == b"z"
         assert (one.connections, two.connections) == (1, 1)
+
+
+async def test_a_source_that_the_table_knows_goes_where_it_went() -> None:
+    """As after a takeover: the entry came from the other balancer."""
+    async with Origin(echo) as one, Origin(echo) as two, l4(one, two, pool={"algorithm": "first"}) as lb:
+        layer4 = lb.app.layer4
+        assert layer4 is not None
+        table, vip = layer4.flows.table, proxy(lb).address
+        for drained, expected in ((False, (0, 1)), (True, (0, 2))):
+            if drained:
+                lb.app.forwarders["servers"].pool.drain("server-2")
+            port = free_port()
+            handle = table.open(("127.0.0.1", port), vip, ("127.0.0.1", 1), lb.backend(1), "tcp", now())
+            assert handle is not None
+            table.close(handle, now(), Ended.LOST)
+            async with await client(lb, port=port) as wire:
+                await wire.send(b"x")
+                assert await wire.exactly(1) == b"x"
+            assert (one.connections, two.connections) == expected
 
 
 async def test_one_source_has_one_backend() -> None:
