@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cdnlab.lab import embedded_store
-from cdnlab.lab.errors import FAILED, LabError, unknown_node
+from cdnlab.lab.errors import FAILED, MISUSED, LabError, unknown_node
 from cdnlab.lab.log_file import last_line
 from cdnlab.lab.state import StateDirectory
 from cdnlab.node.log import Events
@@ -113,6 +113,8 @@ class Supervisor:
         try:
             return self.children[name]
         except KeyError:
+            if name == embedded_store.NAME:
+                raise not_ours() from None
             raise unknown_node(name, self.children) from None
 
     def store(self) -> dict[str, Any]:
@@ -324,6 +326,12 @@ class Supervisor:
 
 async def _store_answers(path: Path) -> bool:
     return embedded_store.answers(path)
+
+
+def not_ours() -> LabError:
+    """The error for a store that somebody else runs."""
+    remedy = "do it where it runs; cdnlab fault store makes the nodes see it fail"
+    return LabError("the store is not this lab's own, but the one that --store names", remedy, MISUSED)
 
 
 def not_started(child: Child) -> LabError:

@@ -28,6 +28,8 @@ nodes:
 pools:
   edges: {tier: edge, algorithm: nearest}
   origins: {tier: origin, sticky: {mode: cookie}}
+routes:
+  - {pool: edges, rate_limit: {requests: 100000, burst: 100000, shared: true}}
 """
 NODES = ("lb-a", "lb-b", "edge-icn", "origin-1", "origin-2")
 EACH = 20
@@ -167,8 +169,8 @@ def test_clients_notice_nothing_and_people_are_told(settled: RunningLab, away: D
     assert len(before) == 1
     away(settled)
     everything(settled.base)  # from the first moment on: nobody knows yet that it is away
-    until(lambda: degraded(settled) >= {"leases", "purges", "pins", "items"}, "all say what is degraded")
-    assert in_metrics(settled, "127.0.1.10") >= {"leases"}
+    until(lambda: degraded(settled) >= {"leases", "rate_limits", "purges", "pins", "items"}, "all say what is degraded")
+    assert in_metrics(settled, "127.0.1.10") >= {"leases", "rate_limits"}
     assert in_metrics(settled, "127.82.1.10") >= {"purges", "pins"}
     assert holder(settled) == before, "the VIP stays where it is"
     everything(settled.base)

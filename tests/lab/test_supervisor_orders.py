@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from cdnlab.lab.errors import LabError
+from cdnlab.lab.state import StateDirectory
+from cdnlab.lab.supervisor import Supervisor
 from tests.support.labs import RunningLab, children, lab, until
 
 
@@ -70,6 +74,16 @@ def test_the_store_is_killed_and_started_like_a_node(running: RunningLab) -> Non
     assert running.ask("/lab")["store"]["state"] == "dead"
     running.ask("/start", node="store")
     assert running.ask("/lab")["store"]["state"] == "up"
+
+
+async def test_a_store_that_somebody_else_runs_is_said_to_be(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with closing(theirs), closing(ours):
+        supervisor = Supervisor(["lb-a"], StateDirectory(tmp_path), ours)
+        for act in (supervisor.kill, supervisor.pause, supervisor.resume, supervisor.start):
+            with pytest.raises(LabError, match="cdnlab fault store"):
+                await act("store")
+        asyncio.get_running_loop().remove_reader(ours.fileno())
 
 
 def test_the_store_listens_on_no_port(running: RunningLab) -> None:
