@@ -137,8 +137,13 @@ class DemoLab:
             await asyncio.sleep(LOOK)
 
     def _last_words(self) -> str:
-        said = self._said.read_text("utf-8", "replace").strip().splitlines()
-        return said[-1].removeprefix("cdnlab: ") if said else "it said nothing"
+        """The last error that it printed, else its last line."""
+        said = self._said.read_text("utf-8", "replace").strip()
+        return (
+            said.rpartition("cdnlab: ")[2]
+            if "cdnlab: " in said
+            else said.rpartition("\n")[2] or "it said nothing"
+        )
 
 
 def environment() -> dict[str, str]:

@@ -39,6 +39,8 @@ class Script:
     put: Login | None = None
     cart: Login | None = None
     """A question: whether all is in the cart; asked once for each item if it names one."""
+    together: bool = False
+    """Whether a client sends its items at the same moment, and not one after the other."""
     kinds: int = 0
     """How many numbers of items there are, which come again and again; 0: as many as items."""
 
@@ -49,6 +51,7 @@ OURS = Script(
     items=3,
     put=parse("POST /cart item={n}"),
     cart=parse('GET /cart "pieces": {items},'),
+    together=True,
     kinds=5,
 )
 """The demo origin, which answers programs in JSON."""
@@ -90,15 +93,21 @@ class Clients:
         except LabError:
             return
         fate.logged_in = True
-        for item in range(1, script.items + 1) if script.put else ():
-            assert script.put is not None
-            request = self._said(script.put, number, item)
-            fate.tried += 1
-            answer = await self._send(number, request, request.body)
-            fate.put += answer is not None and self._taken(answer)
-        await self._send(
-            number, self._said(script.check, number)
-        )  # so that each says who serves it before anything
+        if script.put is not None:
+            puts = [self._put(number, script.put, item) for item in range(1, script.items + 1)]
+            if script.together:
+                await asyncio.gather(*puts)
+            else:
+                for put in puts:
+                    await put
+        # so that each says who serves it before anything is done
+        await self._send(number, self._said(script.check, number))
+
+    async def _put(self, number: int, put: Login, item: int) -> None:
+        fate, request = self.fates[number], self._said(put, number, item)
+        fate.tried += 1
+        answer = await self._send(number, request, request.body)
+        fate.put += answer is not None and self._taken(answer)
 
     async def _look(self, number: int) -> None:
         fate, script = self.fates[number], self._script
