@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from cdnlab.pool.backend import Backend
     from lb.flow_table import FlowTable
 
-#: Datagrams read in one go before others get their turn: a third of a millisecond.
-BURST = 32
+#: Datagrams read in one go before others get their turn, half a millisecond; and how many of them may begin a flow,
+#: which takes ten times as long.
+BURST, BEGINNINGS = 32, 8
 #: Seconds that a balancer which ends waits for answers that are due.
 ANSWERS = 1.0
 
@@ -140,6 +141,7 @@ class UdpProxy:
 
     def _readable(self, door: Door) -> None:
         holder, clients = self.holder, self._clients
+        begun = 0
         for _ in range(BURST):
             instant = now()
             if instant >= holder.deadline:
@@ -149,18 +151,19 @@ class UdpProxy:
                 size, client, at = door.read()
             except OSError:  # nothing more, or an ICMP error for an answer that a client did not want
                 return
-            if not self._reading:
-                return
             ports = clients.get(client[0])
             flow = None if ports is None else ports.get((client[1], at))
             if flow is None:
                 flow = self._begin(client, at, instant)
-                if flow is None:
-                    continue
-            if flow.half_trip:
+                begun += 1
+            if flow is None:
+                pass
+            elif flow.half_trip:
                 self.travel(flow, True, bytes(VIEW[:size]), instant)
             else:
                 flow.up(VIEW[:size], instant)
+            if begun == BEGINNINGS:
+                return
 
     def _begin(self, client: Address, at: bytes, instant: float) -> UdpFlow | None:
         """A flow for a source that has none; None, and counted, where a bound or the pool says no."""
