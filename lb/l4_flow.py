@@ -23,7 +23,7 @@ from cdnlab.wire import proxy_protocol
 from cdnlab.wire.client_hello import ClientHello
 from cdnlab.wire.errors import Malformed
 from lb.flow_entry import Ended
-from lb.l4_relay import abort
+from lb.l4_half import abort
 from lb.l4_stats import Refused
 
 if TYPE_CHECKING:
@@ -210,8 +210,3 @@ class Flow:
             return proxy_protocol.build_v2(self.client, self.vip, tlvs=tlvs)
         except ValueError:
             return proxy_protocol.build_v2(None, None, tlvs=tlvs)
-
-
-def flow_hash(client: Address, vip: Address) -> bytes:
-    """What an algorithm with keys goes by where it is not the client's address alone: both ends of the flow."""
-    return f"{client[0]} {client[1]} {vip[0]} {vip[1]}".encode()

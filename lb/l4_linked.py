@@ -15,7 +15,7 @@ from cdnlab.net import link
 from cdnlab.net.clock import now
 from cdnlab.net.listener import Holder
 from lb.flow_entry import Ended
-from lb.l4_relay import Carried, abort
+from lb.l4_half import Carried, abort
 
 HIGH = 65536
 """Bytes that may wait for the client before the backend is not read (toward the backend the link's window decides)."""

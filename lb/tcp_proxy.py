@@ -1,8 +1,8 @@
 """A listener at layer 4 for TCP: who may have a flow, which backend it gets, and what becomes of flows when it ends.
 
-Decides admission, the choice of a backend and the bounds. It must not know how bytes are carried (l4_relay.py,
-l4_linked.py), what a PROXY header or a ClientHello looks like, nor who holds the VIP, but until when this
-process does.
+Decides admission and the bounds. It must not know how a backend is chosen (l4_choice.py), how bytes are carried
+(l4_relay.py, l4_linked.py), what a PROXY header or a ClientHello looks like, nor who holds the VIP, but until
+when this process does.
 
 Limits refuse with a reset: at layer 4 there is no status to answer with, and a client that is left to wait learns
 nothing. A client that only connects costs two descriptors, and one that owes us a header or a ClientHello one; after
@@ -14,31 +14,28 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cdnlab.forward.client import client_key
-from cdnlab.net import dial
 from cdnlab.net.clock import now
 from cdnlab.net.listener import Always, Holder
 from cdnlab.net.tasks import spawn
 from cdnlab.net.timers import Sweep
 from cdnlab.pool.reasons import Reason
 from lb.flow_entry import Ended
-from lb.l4_flow import TELL, Address, Flow, Refusal, flow_hash
+from lb.l4_choice import Choice, failed
+from lb.l4_flow import TELL, Address, Flow, Refusal
+from lb.l4_half import abort
 from lb.l4_linked import Linked
 from lb.l4_names import ServerNames
-from lb.l4_relay import AVAILABLE, Relay, abort
+from lb.l4_relay import AVAILABLE, Relay
 from lb.l4_stats import Refused
-from lb.udp_flow import may_go_on
 
 if TYPE_CHECKING:
     from cdnlab.forward.connect import Connector
     from cdnlab.forward.forwarder import Forwarder
     from cdnlab.plan.layer4 import L4Spec
-    from cdnlab.pool.backend import Backend
-    from cdnlab.pool.pool import Pool
     from lb.flow_table import FlowTable
 
 ACCEPTS = 64
@@ -94,8 +91,7 @@ class TcpProxy:
         self.retries = 0
         self.ends: dict[Ended, int] = dict.fromkeys(Ended, 0)
         self.refusals: dict[Refused, int] = dict.fromkeys(Refused, 0)
-        self._members: dict[str, tuple[tuple[Backend, ...], dict[str, Backend]]] = {}
-        """By pool: its backends when they were last looked at, and by name."""
+        self._choice = Choice(around.connector, around.table, self.address, spec.connect_timeout)
         self._loop = asyncio.get_running_loop()
         self._socks: list[socket.socket] = []
         self.relay: Relay | None = None
@@ -204,14 +200,14 @@ class TcpProxy:
         forwarder = flow.forwarder = around.forwarders[name]
         pool, place = forwarder.pool, around.place_of(flow.client[0])
         tried = 0
-        for backend in self._candidates(flow, forwarder, place):
+        for backend in self._choice.candidates(flow.client, flow.vip, forwarder, place):
             if tried > forwarder.max_retries:
                 break
             if tried:
                 self.retries += 1
             tried += 1
             pool.acquire(backend)
-            far = await self._dial(backend, forwarder)
+            far = await self._choice.dial(backend, forwarder)
             if far is None:
                 pool.release(backend)
                 continue
@@ -232,56 +228,6 @@ class TcpProxy:
                 raise Refusal(Refused.CLIENT_LEFT) from None
             return
         raise Refusal(Refused.UNREACHABLE if tried else Refused.NO_BACKEND)
-
-    def _candidates(self, flow: Flow, forwarder: Forwarder, place: str) -> Iterator[Backend]:
-        """The backend that this source belongs to, by the flow table, while it is up or drains; then the pool's, in
-        order; those with room."""
-        pool, table = forwarder.pool, self.around.table
-        known = table.find("tcp", flow.client, self.address, now()) if table is not None else None
-        first = self._member(pool, known) if known is not None else None
-        if first is not None and may_go_on(first) and _has_room(first, forwarder):
-            yield first
-        key = b""
-        if pool.keyed:
-            key = client_key(flow.client[0]) if pool.by_source else flow_hash(flow.client, flow.vip)
-        for backend in pool.candidates(place, None, key):
-            if backend is not first and _has_room(backend, forwarder):
-                yield backend
-
-    def _member(self, pool: Pool, name: str) -> Backend | None:
-        """A pool's backend by its name."""
-        known = self._members.get(pool.name)
-        if known is None or known[0] is not pool.backends:
-            known = self._members[pool.name] = pool.backends, {each.name: each for each in pool.backends}
-        return known[1].get(name)
-
-    async def _dial(self, backend: Backend, forwarder: Forwarder) -> socket.socket | None:
-        """A connection to it; None, counted against it, if there is none in time."""
-        connector = self.around.connector
-        try:
-            async with asyncio.timeout(self.spec.connect_timeout):
-                if backend.unix is not None:
-                    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                    far = await dial.connect(sock, backend.unix)
-                else:
-                    found = await connector.resolver.addresses(backend.host, backend.port)
-                    far = await dial.dial(found, connector.source_address)
-        except TimeoutError:
-            why = Reason.TIMED_OUT
-        except OSError:
-            why = Reason.CONNECT_FAILED
-        else:
-            connector.opened += 1
-            return far
-        connector.failed += 1
-        self._failed(backend, forwarder, why)
-        return None
-
-    @staticmethod
-    def _failed(backend: Backend, forwarder: Forwarder, why: Reason) -> None:
-        backend.failures += 1
-        if forwarder.ejector is not None:
-            forwarder.ejector.failed(backend, why, now())
 
     async def _carry(self, flow: Flow, far: socket.socket, pool: str, place: str) -> None:
         """From here on its bytes go by: over a link where the backend is at a distance."""
@@ -345,7 +291,7 @@ class TcpProxy:
             if backend.streak:
                 backend.streak = 0
         elif why is Ended.BACKEND:  # broke off before it said a byte: what at layer 7 is no answer
-            self._failed(backend, forwarder, Reason.RESPONSE_FAILED)
+            failed(backend, forwarder, Reason.RESPONSE_FAILED)
         forwarder.pool.release(backend)
         if flow.handle is not None and self.around.table is not None:
             self.around.table.close(flow.handle, now(), why)
@@ -403,10 +349,3 @@ class TcpProxy:
             "refused": {str(why): count for why, count in self.refusals.items() if count},
             "bytes": {"up": self.up, "down": self.down},
         }
-
-
-def _has_room(backend: Backend, forwarder: Forwarder) -> bool:
-    """Whether the circuit breaker lets it have one more: a flow is a request, and a connection."""
-    return backend.live < backend.limit and (
-        not forwarder.connections or backend.live < forwarder.connections
-    )
