@@ -91,6 +91,9 @@ class Pins:
             made.use_keys(*self._keys)
             made.share, made.away = self._sharer(pool.name.encode(), spec), self._away
             forwarder.sticky = self._by_pool[pool.name.encode()] = made
+        for gone in before.values():
+            if gone not in self._by_pool.values():
+                gone.leave()
         self._begin_to_share()
 
     def start(self, forget: Callable[[], None] = lambda: None) -> None:
@@ -106,7 +109,10 @@ class Pins:
             return
         node.degrades.register(Feature.PINS)
         life = max(each.table.lifetime for each in self._by_pool.values())
-        self.replica = Replica(node.store, node.topology.name, TOPIC, self._merge, self._each, life=life)
+        most = sum(each.table.most for each in self._by_pool.values())
+        self.replica = Replica(
+            node.store, node.topology.name, TOPIC, self._merge, self._each, life=life, most=most
+        )
         self.replica.start()
 
     async def flushed(self, within: float) -> None:

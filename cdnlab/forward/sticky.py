@@ -128,6 +128,11 @@ class Stickiness:
         """Is it what these settings ask for?"""
         return spec == self._spec and (self.mode == "source" or cookie.encode() == self.cookie)
 
+    def leave(self) -> None:
+        """It is not used any more."""
+        if self._look in self.pool.watchers:
+            self.pool.watchers.remove(self._look)
+
     def take_over(self, before: Stickiness) -> None:
         """Go on where the pins of this pool's former version are, if clients are still told by the same."""
         self.made, self.repins, self.refused = before.made, before.repins, before.refused
@@ -235,9 +240,7 @@ class Stickiness:
                 if instant >= hold.renew_at:
                     self._renew(hold, instant)
                 return backend
-            why = dead(backend)
-            assert why is not None
-            return self._move(hold, why, place, key, instant)
+            return self._move(hold, dead(backend) or Repin.DOWN, place, key, instant)
         if backend is not None or hold.lost:
             return self._move(hold, Repin.REMOVED, place, key, instant)
         if self.mode != "source":

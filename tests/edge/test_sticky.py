@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cdnlab.plan.topology import Topology
 from cdnlab.pool.health import State
 from cdnlab.pool.sticky import Repin
 from tests.edge.origin import Talk
@@ -278,6 +279,22 @@ async def test_through_another_edge_the_pin_travels_and_is_told_once() -> None:
         assert lab.sticky("icn-2").made == 1
         assert lab.sticky("icn-1").made == 0
         assert all(OURS.encode() not in cookies for _, _, cookies in lab.seen)
+
+
+async def test_it_is_taken_up_and_given_up_while_requests_run() -> None:
+    async with site(mode="off") as lab:
+        app = lab.net.apps["icn"]
+        off, said = lab.net.topology, lab.net.topology.model_dump(exclude_unset=True)
+        said["pools"]["servers"]["sticky"] = {"mode": "cookie"}
+        assert app.node.prepare is not None
+        app.node.prepare(Topology.build(said))()
+        first = await lab.ask("icn", "/cart")
+        assert {who(await lab.ask("icn", "/cart", pin(first))) for _ in range(4)} == {who(first)}
+        app.node.prepare(off)()
+        assert "set-cookie" not in (await lab.ask("icn", "/cart")).fields
+        app.node.prepare(Topology.build(said))()
+        assert {who(await lab.ask("icn", "/cart", pin(first))) for _ in range(4)} == {who(first)}
+        assert len(app._forwarders["servers"].pool.watchers) < 10
 
 
 async def test_off_there_is_nothing() -> None:
