@@ -19,7 +19,9 @@ are, so the question can be asked early. Then its requests go elsewhere, and the
 At the latest PATIENCE + ANSWER + 0.5 s after the freeze (looked at four times a second) nobody waits any more.
 
 Who can only do one thing at a time (one worker without threads) may be silent and alive. It is found out by its late
-answer: from then on it is waited for twice as long as that took, and this is forgotten by half each minute.
+answers: from the second within a minute on it is waited for twice as long as that took, and this is forgotten by half
+each minute. One late answer alone teaches nothing: a backend that was frozen and thaws gives one, too, and the next
+freeze must not be found later for it.
 
 Nothing is kept per request: a look is a comparison of two counters per backend, and only where they stand still are the
 connections looked at. Where there is nobody else to ask, nothing is asked.
@@ -60,13 +62,15 @@ FORGET = 60.0
 class Silence:
     """The watch over one pool's backends."""
 
-    __slots__ = ("_asking", "_learned", "_seen", "owner")
+    __slots__ = ("_asking", "_late", "_learned", "_seen", "owner")
 
     def __init__(self, owner: Forwarder) -> None:
         self.owner = owner
         self._seen: dict[Backend, tuple[int, float]] = {}
         """How many exchanges had ended, and since when it is as many."""
         self._asking: set[Backend] = set()
+        self._late: dict[Backend, float] = {}
+        """When one last answered too late."""
         self._learned: dict[Backend, tuple[float, float]] = {}
         """How long to wait, and when that was learned."""
 
@@ -117,11 +121,16 @@ class Silence:
                 self.owner.frozen(backend, PATIENCE + ANSWER)
             await asyncio.wait({answer}, timeout=LATE)
             if answer.done() and answer.result():
-                instant = now()
-                self._learned[backend] = (2 * (instant - began), instant)
+                self._answered_late(backend, began, now())
         finally:
             answer.cancel()
             self._asking.discard(backend)
+
+    def _answered_late(self, backend: Backend, began: float, instant: float) -> None:
+        """Once, and it may have been frozen and thawed; twice within a while, and it works like that."""
+        before, self._late[backend] = self._late.get(backend), instant
+        if before is not None and instant - before < FORGET:
+            self._learned[backend] = (2 * (instant - began), instant)
 
     async def _knock(self, backend: Backend) -> bool:
         """Whether it says anything; False if it refuses the connection or closes it, for which others are."""
@@ -141,7 +150,9 @@ class Silence:
             upstream.send(head % (method, target, host.encode()), method, sign, 0, now())
             return await sign.life
         finally:
-            if not sign.over:  # else the connection is idle, or somebody's whose request has been sent on it already
+            if (
+                not sign.over
+            ):  # else the connection is idle, or somebody's whose request has been sent on it already
                 upstream.abort()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from cdnlab.forward import silence
 from cdnlab.pool.reasons import Reason
 from tests.support.balancers import balancer
@@ -76,23 +78,34 @@ async def test_a_slow_backend_that_says_that_it_is_there_is_waited_for() -> None
         assert lb.backend(0).failures == lb.backend(0).ejected_until == 0
 
 
-async def test_who_answers_late_is_waited_for_longer_the_next_time() -> None:
+async def test_who_answers_late_twice_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it may have been frozen, and the next freeze must be found as soon."""
+    monkeypatch.setattr(silence, "PATIENCE", 0.1)
+    monkeypatch.setattr(silence, "ANSWER", 0.1)
     frozen = Frozen()
     async with Origin(frozen) as one, Origin() as two, balancer(one, two, pool=CHECKED) as lb:
         watch = lb.app.forwarders["servers"].silence
         assert watch is not None
         backend = lb.backend(0)
-        async with await lb.client() as client, await lb.client() as other:
-            await client.send(GET)
-            await other.send(GET)
-            assert (await client.response()).status == (await other.response()).status == 200
+        learned = []
+        for times in (1, 2):
+            frozen.thaw.clear()
+            lb.app.forwarders["servers"].pool.enable("server-1")
+            async with await lb.client() as client, await lb.client() as other:
+                await client.send(GET)
+                await other.send(GET)
+                assert (await client.response()).status == (await other.response()).status == 200
+            assert lb.app.forwarders["servers"].asked_in_vain == times
+            heard = watch._late.get(backend)
             frozen.thaw.set()
-            await until(lambda: watch._learned, "its late answer is heard")
-            patience, at = watch._learned[backend]
-            assert patience >= 2 * silence.ANSWER
-            assert watch.patience(backend, at) == patience
-            assert watch.patience(backend, at + 60.0) == patience / 2
-            assert watch.patience(backend, at + 3600.0) == silence.PATIENCE
+            await until(lambda heard=heard: watch._late.get(backend) != heard, "its late answer is heard")  # type: ignore[misc]
+            learned.append(watch._learned.get(backend))
+        assert learned[0] is None
+        assert learned[1] is not None
+        patience, at = learned[1]
+        assert patience >= 2 * silence.ANSWER
+        assert watch.patience(backend, at) == patience
+        assert watch.patience(backend, at + 3600.0) == silence.PATIENCE
 
 
 async def test_nobody_is_asked_where_nobody_else_is_there() -> None:
