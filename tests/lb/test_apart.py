@@ -26,7 +26,7 @@ MANY = 40
 TOPOLOGY = """
 name: apart
 distance: {{enabled: off}}
-ports: {{base: {base}}}
+ports: {{base: {base}, tcp: {tcp}, udp: {tcp}}}
 vips: [{{name: main, address: 0.0.0.0, port: {vip}, provider: reuseport}}]
 store: {{url: "{store}"}}
 nodes:
@@ -36,7 +36,12 @@ nodes:
   origin-1: {{tier: origin, place: iad, address: 127.1.1.20}}
 pools:
   origins: {{tier: origin, health: {{kind: none}}}}
+  tcp: {{tier: origin, service: tcp, health: {{kind: none}}}}
+  udp: {{tier: origin, service: udp, health: {{kind: none}}}}
 routes: [{{pool: origins}}]
+l4:
+  tcp: {{protocol: tcp, pool: tcp, port: {layer4}}}
+  udp: {{protocol: udp, pool: udp, port: {layer4}}}
 """
 
 
@@ -47,7 +52,14 @@ class Apart:
         base = free_base()
         self.vip = base + 1
         self.admin = dict(zip(NAMES, (base + 1021, base + 1020, base + 2), strict=True))
-        ports = {"vip": self.vip, "second": self.admin["lb-b"], "third": self.admin["lb-c"]}
+        self.layer4 = base + 4
+        ports = {
+            "tcp": base + 3,
+            "layer4": self.layer4,
+            "vip": self.vip,
+            "second": self.admin["lb-b"],
+            "third": self.admin["lb-c"],
+        }
         self.file = directory / "apart.yaml"
         self.file.write_text(TOPOLOGY.format(base=base, store=store, **ports))
         self.state = directory / "state"
@@ -97,6 +109,18 @@ class Apart:
             return ""
         head = answer.decode("latin-1").lower()
         return next((name for name in NAMES if f"1.1 {name}" in head), "")
+
+    def echoed(self) -> bool:
+        """Whether a TCP flow and a datagram are answered, from new ports."""
+        try:
+            with closing(socket.create_connection(("127.0.0.1", self.layer4), 2)) as sock:
+                told = sock.recv(4096)
+            with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+                sock.settimeout(2)
+                sock.sendto(b"x", ("127.0.0.1", self.layer4))
+                return b"origin-1" in told and b"origin-1" in sock.recv(4096)
+        except OSError:
+            return False
 
     def all_by(self, name: str) -> bool:
         """Whether MANY connections in a row are all answered by `name`."""
@@ -160,6 +184,18 @@ def test_a_frozen_holder_gets_no_connection_any_more(apart: Apart) -> None:
     until(lambda: apart.state_of(second) == "backup", "the second knows that it is late")
     until(lambda: apart.all_by(third), "the third is alone again")
     assert apart.active() == [third]
+
+
+def test_nor_does_it_get_flows_at_layer_4(apart: Apart) -> None:
+    """Datagrams, too: of those that are bound to the address, the kernel would give a frozen one its share."""
+    first = apart.active()[0]
+    assert all(apart.echoed() for _ in range(5))
+    apart.signal(first, signal.SIGSTOP)
+    until(lambda: [n for n in apart.active() if n != first], "another holds the VIP")
+    assert all(apart.echoed() for _ in range(MANY))
+    apart.signal(first, signal.SIGCONT)
+    until(lambda: apart.state_of(first) == "backup", "the first knows that it is late")
+    until(lambda: all(apart.echoed() for _ in range(MANY)), "the other has steered anew")
 
 
 def test_a_killed_holder_is_followed_and_may_come_back(apart: Apart) -> None:
