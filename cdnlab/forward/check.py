@@ -45,7 +45,12 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNO
 
 
 class Unhealthy(Exception):
-    """A check has failed; str() says how, for people."""
+    """A check has failed; str() says how, for people. `answered`: the backend does say something, if not what it
+    should, so what it was asked before may be answered, too."""
+
+    def __init__(self, text: str, *, answered: bool = False) -> None:
+        super().__init__(text)
+        self.answered = answered
 
 
 class Checker:
@@ -103,7 +108,7 @@ class Checker:
         status, head = await _head(reader)
         good = status == 200 if self.spec.kind == "alive" else self.spec.accepts(status)
         if not good:
-            raise Unhealthy(f"answered {status}")
+            raise Unhealthy(f"answered {status}", answered=True)
         if self._wanted is None:
             return f"answered {status}"
         await self._look(reader, status, head)
@@ -126,8 +131,8 @@ class Checker:
                 if self._wanted.search(found, 0, left):
                     return
         except Malformed:
-            raise Unhealthy(f"answered {status} with a broken chunked body") from None
-        raise Unhealthy(f"answered {status}, but its body lacks {self.spec.body!r}")
+            raise Unhealthy(f"answered {status} with a broken chunked body", answered=True) from None
+        raise Unhealthy(f"answered {status}, but its body lacks {self.spec.body!r}", answered=True)
 
     def _request(self, backend: Backend) -> bytes:
         ours = self.spec.kind == "alive"
@@ -193,11 +198,11 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         head = await reader.readuntil(b"\r\n\r\n")
         match = _STATUS.match(head)
         if match is None:
-            raise Unhealthy("answered with something that is not HTTP/1")
+            raise Unhealthy("answered with something that is not HTTP/1", answered=True)
         status = int(match[1])
         if status >= 200:
             return status, head
-    raise Unhealthy(f"answered with more than {INTERIMS} interim responses")
+    raise Unhealthy(f"answered with more than {INTERIMS} interim responses", answered=True)
 
 
 def _words(error: OSError | EOFError) -> str:

@@ -140,9 +140,10 @@ class Prober:
                 schedule.due = now()
             began = now()
             try:
-                detail, ok = await self.check(backend), True
+                detail, ok, answered = await self.check(backend), True, True
             except Unhealthy as why:
-                detail, ok = str(why), False
+                detail, ok, answered = str(why), False, why.answered
+            backend.health.answered = answered
             self._note(backend, ok, detail)
             due = schedule.next_probe(now(), self._rng, backend.health.uncertain)
 

@@ -7,7 +7,8 @@ node, with its reason: a line in its log and an entry of `cdnlab events`. What i
 (health_metrics.py) and a row of `cdnlab status` (upstreams.py).
 
 Whoever waits for a backend that has gone is sent elsewhere: by the forwarder itself where broken exchanges ejected it,
-from here where checks call it down. An ejection for bad answers moves nobody, since such a backend does answer.
+from here where checks call it down because it does not answer. Who answers badly, to checks (a node that drains says
+503) or to requests, does answer: what it has is left to it.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Upkeep:
     def _checked(self, backend: Backend, transition: Transition) -> None:
         """The checks came to another verdict."""
         self._say("health", backend, transition)
-        if transition.after is State.DOWN:
+        if transition.after is State.DOWN and not backend.health.answered:
             self.forwarder.abandon(backend, f"its checks call it down: {transition.detail}")
         elif transition.before is State.DOWN:
             self.ejector.recovered(backend, transition.at)

@@ -46,6 +46,7 @@ class Health:
     """The state of one backend, and what led to it."""
 
     __slots__ = (
+        "answered",
         "checks",
         "detail",
         "downs",
@@ -71,6 +72,8 @@ class Health:
         self.rise = rise
         self.fall = fall
         self.last_ok: bool | None = None
+        self.answered = False
+        """Whether the last check was answered at all, well or badly."""
         self.streak = 0
         self.ups = self.downs = 0
         """How often the state became up, and down."""

@@ -14,11 +14,12 @@ from cdnlab.plan.pools import EjectionSpec
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import State
 from tests.support.balancers import Running, balancer
-from tests.support.peers import Wire, until
+from tests.support.peers import OK, Origin, Wire, until
 from tests.support.servers import Server
 
 CHECKS = {"kind": "http", "interval": 0.2, "timeout": 0.3, "rise": 2, "fall": 2}
 UNCHECKED = {"kind": "none"}
+UNWILLING = b"HTTP/1.1 503 Draining\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture
@@ -257,6 +258,35 @@ async def test_panic_uses_all_and_says_so(servers: list[Server]) -> None:
         await until(lambda: members(lb)[0].usable, "one is back")
         assert events(lb, "panic")[-1].startswith("no panic any more: 2 of 3")
         await load.more(30)
+
+
+async def test_one_that_answers_its_checks_badly_keeps_what_it_has() -> None:
+    """A backend that drains: its checks are answered 503, and the request that it works on is finished there."""
+    draining, release = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            if b"cdnlab-check" in request.head:
+                await wire.send(UNWILLING if draining.is_set() else OK)
+                return
+            await release.wait()
+            await wire.send(OK)
+
+    async with (
+        Origin(script) as slow,
+        Origin() as other,
+        balancer(slow, other, pool={"health": {**CHECKS, "interval": 0.05}}) as lb,
+        await lb.client() as client,
+    ):
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(lambda: members(lb)[0].live, "the request is there")
+        draining.set()
+        await until(lambda: members(lb)[0].health.state is State.DOWN, "it is called down")
+        release.set()
+        assert (await client.response()).status == 200
+        assert [each for each in other.requests if b"cdnlab-check" not in each.head] == []
+        assert lb.app.forwarders["servers"].abandoned == 0
 
 
 async def test_who_is_added_while_requests_run_is_checked_ramped_and_used(servers: list[Server]) -> None:
