@@ -57,12 +57,15 @@ class Forward(Attempts):
         if self._over or self.headed or (self._task is None and self.upstream is None):
             return False
         owner, backend = self.owner, self.backend
+        accompanied = self._beside is not None and self._beside.hedge is not None
         if self._never_again(self._task is None) is not None:
             return False
-        if not self._another_allowed(charged):
+        if not accompanied and not self._another_allowed(charged):
             return False
         self._stop_attempt(reason)
         self.note(backend.name if backend is not None else "", reason, detail)
+        if accompanied:
+            return True  # the second attempt goes on in its place
         owner.retries[reason] += 1
         self._next(now())
         return True
@@ -204,6 +207,8 @@ class Forward(Attempts):
             and not upstream.answered
             and why in (Broken.CLOSED, Broken.RESET)
         )
+        if stale and backend is not None and self._once_more(backend):
+            return
         self._drop_backend(None if stale else reason)
         if self._over:
             return
@@ -212,15 +217,21 @@ class Forward(Attempts):
             self._end()
             self.sink.forward_failed(Failure(502, reason, backend.name if backend else "", text))
             return
-        if stale and not self._again and backend is not None and backend.usable and self._may_repeat():
-            self._again = True
-            backend.live += 1
-            self._dial(backend)
-            return
         self._retry_or_fail(reason, text, sent=True)
 
-    def _may_repeat(self) -> bool:
-        return self.request.idempotent and (self.upload is None or self.upload.repeatable)
+    def _once_more(self, backend: Backend) -> bool:
+        """After an idle connection that was closed: send the request to the same backend on a fresh one, if it may be
+        repeated. The backend's place is kept meanwhile, whoever waits for one."""
+        if self._over or self.headed or self._again or not backend.usable:
+            return False
+        if self._never_again(sent=True) is not None:
+            return False
+        self._again = True
+        self.upstream = None
+        if self.upload is not None:
+            self.upload.upstream = None
+        self._dial(backend)
+        return True
 
     def response_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...]) -> None:
         """101: a tunnel, if the request asked for one. If not, whatever follows would reach the client as if it were

@@ -269,3 +269,22 @@ async def test_answer_ok_is_untouched() -> None:
         for _ in range(20):
             assert (await client.get()).status == 200
         assert (one.connections, two.connections) == (1, 1)
+
+
+async def test_the_second_goes_on_alone_when_the_backend_of_the_first_is_taken_out_of_use() -> None:
+    slow, slower = Slow(), Slow()
+    async with (
+        Origin(slow) as one,
+        Origin(slower) as two,
+        Origin() as three,
+        balancer(one, two, three, pool=HEDGE) as lb,
+        await lb.client() as client,
+    ):
+        await client.send(GET)
+        await asyncio.wait_for(slower.asked.wait(), 5)
+        lb.app.forwarders["servers"].abandon(lb.backend(0))
+        await asyncio.wait_for(slow.given_up.wait(), 5)
+        slower.go.set()
+        assert (await client.response()).body == b"first"
+        assert (counts(lb), three.connections) == ((1, 1), 0)
+        assert quiet(lb, 3)
