@@ -4,6 +4,7 @@ A call ends within its time, with an answer or with StoreAway, and nothing else 
 first call that fails for want of an answer the store is *away*: further calls fail at once, and one task
 asks again (0.1 s after, then twice as long each time, up to a second) until it is back. Each change
 is an event.
+So is one that answers too late for most: what has more patience gets its answer, and it stays away all the same.
 A store that only reads, such as a replica that nobody made a master yet, is away, too: what is asked of it is mostly to
 be written. It stays so until it takes a write, whatever it answers to questions meanwhile.
 It decides nothing: what to do without the store is each caller's rule.
@@ -192,9 +193,10 @@ class Store:
             raise StoreRefused(f"the store at {self.url} refused: {error}") from error
         except (RedisError, OSError) as error:
             raise self._away("connection", _reason(error)) from error
+        took = now() - started
         if counted:
-            self._round_trips.observe(now() - started)
-        if not self.up and not self._reads_only:
+            self._round_trips.observe(took)
+        if not self.up and not self._reads_only and took <= WITHIN:  # slower ones are no use to most who ask
             self._set(True, "answers")
         return answer
 

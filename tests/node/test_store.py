@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdnlab.net.clock import now
+from cdnlab.net.faults import Fault, Faults
 from cdnlab.node.log import Events
 from cdnlab.node.store import BadStoreUrl, Store, StoreAway, StoreRefused, redacted
 from tests.support.certificates import self_signed
@@ -139,6 +140,24 @@ async def test_a_store_that_only_reads_is_away_until_it_takes_a_write(valkey: Va
     await until(lambda: store.up, store.changed)
     assert await store.set("k", "w")
     assert told(events) == [True, False, True], "it has not come and gone with each question"
+    await store.stop()
+
+
+async def test_a_store_that_answers_too_late_is_away_also_to_who_has_more_patience(valkey: Valkey) -> None:
+    valkey.start()
+    await valkey.answering()
+    events = Events()
+    store = Store(valkey.url, events)
+    await store.start()
+    store.meet(Faults(delay=0.6), dict.fromkeys(Fault, 0))
+    with pytest.raises(StoreAway):
+        await store.set("k", "v")
+    for _ in range(2):
+        assert await store.ask("GET", "k", within=10) == b"v"
+        assert not store.up
+    store.meet(None, {})
+    await until(lambda: store.up, store.changed)
+    assert told(events) == [True, False, True], "it has not come and gone with each answer"
     await store.stop()
 
 
