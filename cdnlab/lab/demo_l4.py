@@ -66,7 +66,10 @@ class Flow:
     protocol: str
     client: str
     before: str
+    """The backend."""
     after: str = ""
+    by: str = ""
+    """host:port of the balancer's side afterwards."""
     lived: bool = False
     same_backend: bool = False
     gap: float = 0.0
@@ -92,6 +95,7 @@ class Result:
         tcp = [flow for flow in self.flows if flow.protocol == "tcp"]
         return (
             self.picked_before != self.picked_after
+            and bool(udp and tcp)
             and all(flow.lived and flow.same_backend for flow in udp)
             and all(not flow.lived and flow.same_backend for flow in tcp)
         )
@@ -162,8 +166,8 @@ class Demo:
         self._title("1. A flow is a source, and the backend that it got")
         await self._table()
         self.say(
-            f"{self.result.holder} holds the VIP. An origin sees the balancer's address, with a port of its own for "
-            "each flow: the\ntranslation of addresses. D and E came twice; their second connections followed the "
+            f"\n{self.result.holder} holds the VIP. An origin sees the balancer's address, with a port of its own for "
+            "each flow: the translation of addresses. D and E came twice; their second connections followed the "
             "entries of the first."
         )
 
@@ -202,7 +206,6 @@ class Demo:
         self._title(
             f"3. {holder} is {word}: {successor} takes the VIP over, and knows the flows from the store"
         )
-        await asyncio.gather(*(self.udp[name].ask() for name in "ABC"))
         await self._until_known(successor)
         begun = now()
         await self.lab.order(deed, holder)
@@ -219,8 +222,8 @@ class Demo:
             await asyncio.sleep(LOOK)  # still the old holder's: an answer that was under way
             after = await source.ask()
         same = after.node == before.node
-        shown = f"{after.node} from {after.balancer}"
-        return Flow(name, "udp", source.name, before.node, shown, same, same, now() - begun)
+        gap = now() - begun
+        return Flow(name, "udp", source.name, before.node, after.node, after.balancer, same, same, gap)
 
     async def _tcp_after(self, name: str, begun: float) -> Flow:
         client, before, was = self.tcp[name], self.seen[name], self.tcp[name].name
@@ -230,14 +233,14 @@ class Demo:
             self.seen[name] = await client.connect()
         after = self.seen[name]
         same = after.node == before.node
-        return Flow(
-            name, "tcp", was, before.node, f"{after.node} from {after.balancer}", lives, same, now() - begun
-        )
+        gap = now() - begun
+        return Flow(name, "tcp", was, before.node, after.node, after.balancer, lives, same, gap)
 
     async def _until_known(self, node: str) -> None:
         end = now() + KNOWN
         wanted = {source.name for source in self.udp.values()} | {client.name for client in self.tcp.values()}
         while not wanted <= {row["client"] for row in await self._rows(node)}:
+            await asyncio.gather(*(source.ask() for source in self.udp.values()))
             if now() > end:
                 raise LabError(f"{node} did not hear of the flows within {KNOWN:.0f} s", "", FAILED)
             await asyncio.sleep(LOOK)
@@ -255,15 +258,14 @@ class Demo:
         return [row for each in nodes if each["node"] == node for row in each["rows"]]
 
     async def _table(self) -> None:
-        table = tables.plain_table("", "", "client", "VIP", "balancer", "backend", "lifetime")
+        table = tables.plain_table("", "", "client", "VIP", "balancer", "backend", "lives")
         rows = {row["client"]: row for row in await self._rows(self.result.holder)}
         names = {name: source.name for name, source in self.udp.items()}
         names |= {name: client.name for name, client in self.tcp.items()}
         for name, client in names.items():
             row = rows[client]
-            backend = f"{row['backend']} {row['remote']}"
-            left = f"{row['left']:.0f} s left"
-            table.add_row(name, row["protocol"], row["client"], row["vip"], row["local"], backend, left)
+            left = f"{row['left']:.0f} s"
+            table.add_row(name, row["protocol"], client, row["vip"], row["local"], row["backend"], left)
         self.say(table)
 
     def _title(self, text: str) -> None:
@@ -273,12 +275,11 @@ class Demo:
 
 
 def _result(flows: list[Flow]) -> RenderableType:
-    table = tables.plain_table("", "", "client", "before", "after", "the flow", "answered after")
+    table = tables.plain_table("", "", "before", "after", "by", "the flow", "again after")
     for flow in flows:
-        word = Text("lived", style="green") if flow.lived else Text("broke off, opened anew", style="yellow")
-        table.add_row(
-            flow.name, flow.protocol, flow.client, flow.before, flow.after, word, f"{flow.gap:.2f} s"
-        )
+        word = Text("lived", style="green") if flow.lived else Text("broke off, anew", style="yellow")
+        gap = f"{flow.gap:.2f} s"
+        table.add_row(flow.name, flow.protocol, flow.before, flow.after, flow.by, word, gap)
     return table
 
 
@@ -288,6 +289,6 @@ def _verdict(result: Result) -> str:
     lived, same = sum(flow.lived for flow in udp), sum(flow.same_backend for flow in tcp)
     return (
         f"\n{lived} of {len(udp)} UDP flows went on with their backends: a datagram knows no connection, and "
-        f"{result.successor} knew whose it was.\nThe {len(tcp)} TCP connections ended with {result.holder}, which "
+        f"{result.successor} knew whose it was. The {len(tcp)} TCP connections ended with {result.holder}, which "
         f"alone knew their state; {same} of {len(tcp)} clients came back to their backends."
     )
