@@ -168,6 +168,8 @@ class Attempts:
             else:
                 candidates = self._line_up()
         for backend in candidates:
+            if self.attempts and not backend.usable and not owner.pool.panic:
+                continue  # it was usable when the candidates were lined up
             if backend.live < backend.limit and (not owner.connections or owner.room(backend)):
                 break
             if backend is self._pinned:

@@ -55,16 +55,17 @@ class Maglev:
 
     def order(self, key: bytes) -> Iterator[str]:
         """The owner of `key`, then whoever comes next in the table, and so on: every member once."""
-        table, seen = self.table, set[str]()
+        table, names = self.table, self._names  # as they are now: they may change on the way
+        seen: set[str] = set()
         at = self._hasher.point(key) % len(table) if table else 0
         for step in range(len(table)):
             name = table[(at + step) % len(table)]
             if name not in seen:
                 yield name
                 seen.add(name)
-                if len(seen) == len(self._names):
+                if len(seen) == len(names):
                     return
-        yield from (name for name in self._names if name not in seen)  # too light for an entry
+        yield from (name for name in names if name not in seen)  # too light for an entry
 
     def share(self, name: str) -> float:
         """What share of all keys a member owns, 0 to 1."""

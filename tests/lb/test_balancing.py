@@ -133,3 +133,40 @@ async def test_the_standby_serves_while_the_active_one_is_away_and_no_longer() -
             pool.enable("server-1")
             await until(lambda: lb.backend(0).usable, "the active one is usable")
             assert {await ask(client) for _ in range(4)} == {"a"}
+
+
+@pytest.mark.parametrize("algorithm", ["first", "least_connections", "power_of_two", "random", "maglev"])
+async def test_who_was_drained_since_the_first_attempt_is_not_the_second(algorithm: str) -> None:
+    """The candidates were lined up before; a retry must not be what a draining server gets as new."""
+    asked = []
+
+    def dying(name: str) -> Any:
+        async def script(wire: Wire) -> None:
+            await wire.request()
+            asked.append(name)
+            if (
+                len(asked) == 2
+            ):  # only the third one answers; meanwhile all who were not asked are drained but one
+                pool = lb.app.forwarders["servers"].pool
+                left = [f"server-{number}" for number in range(1, 6) if f"server-{number}" not in asked]
+                for other in left[:-1]:
+                    pool.drain(other)
+            if len(asked) < 3:
+                wire.reset()
+            else:
+                await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        return script
+
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(Origin(dying(f"server-{number}"))) for number in range(1, 6)
+        ]
+        lb = await stack.enter_async_context(balancer(*servers, pool={"algorithm": algorithm}))
+        async with await lb.client() as client:
+            await client.send(b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            assert (await client.response()).status == 200
+        (served,) = asked[2:]
+        drained = {backend.name for backend in lb.app.forwarders["servers"].pool.backends if backend.draining}
+        assert len(drained) == 2
+        assert served not in drained
