@@ -307,8 +307,16 @@ class Stickiness:
         instant = now()
         pinned = hold.backend
         if pinned is not None and pinned is not backend:
-            self.repins[moved(pinned.name, passed or _NO_PASSED)] += 1
-            self._pin(hold, backend, instant)
+            elsewhere = self.members.get(self.table.find(hold.key, instant) or "")
+            if elsewhere is not None and elsewhere is not pinned:
+                hold.backend = (
+                    elsewhere  # another request of this client was quicker, and it is moved only once
+                )
+                if elsewhere is not backend:
+                    return b""
+            else:
+                self.repins[moved(pinned.name, passed or _NO_PASSED)] += 1
+                self._pin(hold, backend, instant)
             if self.mode == "cookie":
                 hold.told = None
         if self.mode != "cookie" or not tell or (pinned is None and status >= SERVER_ERROR):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -243,6 +244,25 @@ async def test_one_that_refuses_loses_its_clients_before_any_check_says_so() -> 
             assert lab.sticky.repins[Repin.CONNECT_FAILED] == 1
             assert {who(await lab.ask(cookie)) for _ in range(3)} == {who(answer)}
             assert {who(await lab.ask(pin(answer))) for _ in range(3)} == {who(answer)}
+
+
+async def test_all_that_a_client_sends_at_once_is_moved_to_one_place() -> None:
+    """Six requests find the backend dead, and go six ways; the client is told of one."""
+    settings = {"sticky": {"mode": "cookie"}}
+    async with (
+        Origin(server(b"server-1")) as one,
+        Origin(server(b"server-2")) as two,
+        balancer(free_port(), one, two, pool=settings) as lb,
+    ):
+        keys, lab = lb.node.secrets.cookie_keys, Three(lb)
+        cookie = OURS + b"=" + Signer(keys, next(iter(keys)), "/", "servers").value("server-1", bytes(8))
+        answers = await asyncio.gather(*(lab.ask(cookie) for _ in range(6)))
+        assert sum(lab.sticky.repins.values()) == 1
+        told = {pin(answer): who(answer) for answer in answers if answer.one(b"set-cookie")}
+        assert len(set(told.values())) == 1
+        home = next(iter(told.values()))
+        for each in (cookie, *told):
+            assert {who(await lab.ask(each)) for _ in range(3)} == {home}
 
 
 async def test_in_a_panic_nobody_is_moved() -> None:
