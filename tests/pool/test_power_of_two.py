@@ -128,6 +128,14 @@ def test_weight_is_room_in_flight(weights: list[int], seed: int) -> None:
         assert abs(backend.live - 90 * backend.weight / sum(weights)) <= 2
 
 
+def test_where_nothing_is_timed_it_goes_by_what_is_in_flight() -> None:
+    """Flows at layer 4 have no response."""
+    made, _ = pool(1, 3)
+    for _ in range(40):
+        made.acquire(next(made.candidates()))
+    assert abs(made.backends[1].live - 30) <= 2
+
+
 def test_the_others_follow_by_cost() -> None:
     made, algorithm = pool(1, 1, 1, 1)
     for backend, seconds in zip(made.backends, (0.4, 0.1, 0.3, 0.2), strict=True):

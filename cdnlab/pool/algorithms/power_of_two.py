@@ -69,7 +69,7 @@ class PowerOfTwo(Plain):
         """What one more exchange there would cost: seconds, for a weight of 1."""
         latency = backend.ewma
         if not latency:
-            return backend.live * PENALTY
+            return backend.live * PENALTY / backend.share
         return latency * exp((backend.ewma_at - self.now) / DECAY) * (backend.live + 1) / backend.share
 
     def observed(self, backend: Backend, seconds: float, now: float) -> None:
