@@ -76,6 +76,7 @@ class Flows:
                 self._hear,
                 lambda: self.table.each(now()),
                 most=spec.max,
+                batch=spec.batch,
             )
             self.table.publisher = self.replica
         node.flows = self.shown

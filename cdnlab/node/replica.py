@@ -73,10 +73,12 @@ class Replica:
         life: float = 3600.0,
         most: int = 1_000_000,
         outbox: int = OUTBOX,
+        batch: float = BATCH_TIME,
     ) -> None:
         """`merge(key, value, life)` takes what another wrote, life in seconds; life 0.0 says that the key was removed.
         `each()` gives the local entries; it is read in slices while the table changes, and must stand that. `life`: the
-        longest that an entry of this topic gets; `most`: records that the store may hold."""
+        longest that an entry of this topic gets; `most`: records that the store may hold. `batch`: seconds that a
+        change may wait for others."""
         self.topic = topic
         self.loads = self.overflowed = self.full = self.unreadable = 0
         self.merged = 0
@@ -88,6 +90,7 @@ class Replica:
         self._life = life
         self._most = most
         self._outbox = outbox
+        self._batch_time = batch
         self._writer = secrets.token_hex(record.WRITER_DIGITS // 2).encode()
         self._clock = record.Clock()
         self._waiting: dict[bytes, bytes] = {}
@@ -129,7 +132,7 @@ class Replica:
         """Wait until nothing waits to be written, for at most `within` seconds; whether that was reached."""
         deadline = now() + within
         while self._waiting and now() < deadline:  # noqa: ASYNC110 - once, when a node ends
-            await asyncio.sleep(BATCH_TIME / 4)
+            await asyncio.sleep(self._batch_time / 4)
         return not self._waiting
 
     def put(self, key: bytes, value: bytes, life: float) -> None:
@@ -186,7 +189,7 @@ class Replica:
         pause = AGAIN
         while True:
             await self._work.wait()
-            await asyncio.sleep(BATCH_TIME)
+            await asyncio.sleep(self._batch_time)
             try:
                 await self._flush()
                 pause = AGAIN
