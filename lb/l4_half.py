@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lb.l4_pipes import Pipe
     from lb.l4_relay import Relay
 
-SIZE = 65536
-"""The shared buffer: what one read takes at most."""
+SMALL = 16384
+"""Bytes that are read and copied; a read that gets them all leaves more behind, and what follows is large."""
+LARGE = 65536
+"""Bytes of a read while what comes is large and no pipe is left; a burst of as many is worth one."""
 TURNS = 16
 """Reads of one direction in a row; then the others have their turn."""
 
@@ -71,7 +73,7 @@ class Half:
         self.side = side
         """Who is at the source."""
         self.number = source.fileno()
-        self.recv = source.recv_into
+        self.recv = source.recv
         self.send = sink.send
         self.mask = READING | _ET
         self.moved = 0
@@ -100,43 +102,43 @@ class Half:
         elif events & ERR:  # no longer read, and gone
             self.broken()
 
-    def went(self, view: memoryview, size: int, sent: int, instant: float) -> None:
+    def went(self, data: bytes, sent: int, instant: float) -> None:
         """After one copy that was not an ordinary one."""
-        if not size:
+        if not data:
             self.ended()
-        elif sent < size:
-            self.block(bytes(view[sent:size]))
+        elif sent < len(data):
+            self.block(data[sent:])
         else:
+            self.bulk = True
             self.pump(instant)
 
     def pump(self, instant: float) -> None:
         """Carry what is there until the source is empty, the sink is full, or it has had its turns."""
-        relay = self.relay
-        view = relay._view
         for _ in range(TURNS):
             if self.bulk and self.splice(instant):
                 return
             try:
-                size = self.recv(relay._buffer)
+                data = self.recv(LARGE)
             except BlockingIOError:
                 return
             except OSError:
                 self.broken()
                 return
-            if not size:
+            if not data:
                 self.ended()
                 return
+            size = len(data)
             self.moved += size
             self.flow.seen = instant
-            sent = self._send(view[:size])
+            sent = self._send(data)
             if sent < size:
                 if sent >= 0:
-                    self.block(bytes(view[sent:size]))
+                    self.block(data[sent:])
                 return
-            self.bulk = size == SIZE
-        relay.again(self)
+            self.bulk = size == LARGE
+        self.relay.again(self)
 
-    def _send(self, data: memoryview | bytes) -> int:
+    def _send(self, data: bytes) -> int:
         """How much the sink takes; -1 if it is gone."""
         try:
             return self.send(data)
@@ -160,7 +162,7 @@ class Half:
             try:
                 size = os.splice(self.number, pipe.write, pipe.capacity, flags=_FLAGS)
             except BlockingIOError:
-                self.bulk = total >= SIZE
+                self.bulk = total >= LARGE
                 self._give(pipe)
                 return True
             except OSError as error:
