@@ -432,7 +432,5 @@ def _passed(forward: Forward | None) -> list[tuple[str, str]]:
         return []
     tried = list(forward.passed or ())
     seen = {name for name, _ in tried}
-    if forward.backend is not None:
-        others = forward.owner.pool.explain(forward.request.place, forward.backend, forward.key)
-        tried += [(name, reason) for name, reason in others if name not in seen]
+    tried += [(name, reason) for name, reason in forward.others() if name not in seen]
     return [(name, str(reason)) for name, reason in tried]

@@ -157,10 +157,7 @@ class Proxied:
     def _passed(forward: Forward) -> list[tuple[str, Reason]]:
         tried = list(forward.passed or ())
         seen = {name for name, _ in tried}
-        if forward.backend is not None:
-            explained = forward.owner.pool.explain(forward.request.place, forward.backend, forward.key)
-            tried += [(name, reason) for name, reason in explained if name not in seen]
-        return tried
+        return [*tried, *((name, reason) for name, reason in forward.others() if name not in seen)]
 
     def forward_data(self, data: bytes) -> None:
         """Pass body bytes on."""

@@ -38,6 +38,7 @@ from cdnlab.pool.retry import NotAgain, may_repeat
 if TYPE_CHECKING:
     from cdnlab.forward.forwarder import Forwarder
     from cdnlab.net.exchange import Exchange
+    from cdnlab.pool.pool import Passed
 
 #: Why a backend that was asked is passed over.
 ASKED = frozenset((Reason.CONNECT_FAILED, Reason.RESPONSE_FAILED, Reason.TIMED_OUT, Reason.BAD_STATUS))
@@ -121,6 +122,17 @@ class Attempts:
         """Ask this backend first, whether or not new clients are sent there; then the others in the pool's order. If it
         has no room the request waits for it, since another one does not know its client."""
         self._pinned = backend
+
+    def others(self) -> Passed:
+        """Why each backend but the one that answers was not chosen; slow, for people."""
+        backend, pool = self.backend, self.owner.pool
+        if backend is None:
+            return []
+        explained = pool.explain(self.request.place, backend, self.key)
+        if backend is not self._pinned:
+            return explained
+        out = {other.name for other in pool.unusable}
+        return [(name, reason if name in out else Reason.NOT_KEPT) for name, reason in explained]
 
     def adopt(self, upload: Upload) -> None:
         """Send the body that another pool was to have."""

@@ -29,6 +29,7 @@ WHY: dict[str, str] = {
     Reason.CHANCE: ", which was drawn",
     Reason.COSTLIER: ", the better of two that were drawn",
     Reason.STANDBY: ", the active one",
+    Reason.NOT_KEPT: ", which keeps this client",
 }
 
 
@@ -44,6 +45,7 @@ AFTER: dict[str, str] = {
     Reason.CHANCE: "not drawn",
     Reason.COSTLIER: "not drawn, or worse",
     Reason.STANDBY: "standing by",
+    Reason.NOT_KEPT: "not asked",
 }
 
 SENTENCES: dict[str, str] = {reason: reason.sentence for reason in Reason}

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     TURN = "turn", "it was another one's turn"
     CHANCE = "chance", "another one was drawn"
     COSTLIER = "costlier", "it was not drawn, or of the two that were it was the slower or busier one"
+    NOT_KEPT = "not_kept", "the client is kept with another one"
     STANDBY = "standby", "it stands by for those with a lower priority number"
     NO_ROOM = "no_room", "it has as many requests or connections as it may have (circuit breaker)"
     QUEUE_FULL = "queue_full", "no backend has room, and as many requests wait as may"

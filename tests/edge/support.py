@@ -50,6 +50,11 @@ class FakeForward:
         self.pauses = 0
         self.cancelled: str | None = None
 
+    def others(self) -> list[Any]:
+        """Why nobody else was asked."""
+        found: list[Any] = self.owner.pool.explain("", self.backend, b"")
+        return found
+
     @property
     def head(self) -> dict[str, str]:
         """The outgoing fields, lower-case name to value."""

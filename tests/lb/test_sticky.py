@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from cdnlab.forward.explain import mark, parse_hops
 from cdnlab.forward.sticky import Stickiness
-from cdnlab.net.clock import now
+from cdnlab.net.clock import now, wall
 from cdnlab.pool.health import State
 from cdnlab.pool.pin_cookie import Refused, Signer
 from cdnlab.pool.sticky import Repin
@@ -469,3 +470,15 @@ async def test_what_is_counted_is_shown() -> None:
         assert values["cdnlab_pool_pins_made_total", "servers"] == 2
         assert values["cdnlab_pool_repins_total", "servers", "down"] == 1
         assert values["cdnlab_pool_pin_cookies_refused_total", "servers", "malformed"] == 1
+
+
+async def test_who_asks_for_the_way_is_told_of_the_pin() -> None:
+    async with three() as lab:
+        first = await lab.ask()
+        value = mark(lab.lb.node.secrets.explain_key, b"GET", b"/", int(wall()) + 60)
+        lab.down(next(name for name in (b"server-1", b"server-2", b"server-3") if name != who(first)))
+        async with await lab.lb.client() as client:
+            answer = await client.get(b"/", b"Cookie: " + pin(first), b"Cdnlab-Explain: " + value)
+        (hop,) = parse_hops(answer.one(b"cdnlab-hop") or b"")
+        assert hop.choice == who(first).decode()
+        assert sorted(reason for _, reason in hop.passed) == ["down", "not_kept"]
