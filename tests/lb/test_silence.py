@@ -16,6 +16,12 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHECKED = {"health": {"kind": "tcp", "interval": 3600}}
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "PATIENCE", 0.1)
+    monkeypatch.setattr(silence, "ANSWER", 0.3)
+
+
 class Frozen:
     """Accepts and says nothing, until it thaws; `knows_options`: it is slow with requests only."""
 
@@ -78,10 +84,8 @@ async def test_a_slow_backend_that_says_that_it_is_there_is_waited_for() -> None
         assert lb.backend(0).failures == lb.backend(0).ejected_until == 0
 
 
-async def test_who_answers_late_twice_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_answers_late_twice_is_waited_for_longer() -> None:
     """Once it may have been frozen, and the next freeze must be found as soon."""
-    monkeypatch.setattr(silence, "PATIENCE", 0.1)
-    monkeypatch.setattr(silence, "ANSWER", 0.1)
     frozen = Frozen()
     async with Origin(frozen) as one, Origin() as two, balancer(one, two, pool=CHECKED) as lb:
         watch = lb.app.forwarders["servers"].silence
@@ -112,7 +116,7 @@ async def test_nobody_is_asked_where_nobody_else_is_there() -> None:
     frozen = Frozen()
     async with Origin(frozen) as one, balancer(one, pool=CHECKED) as lb, await lb.client() as client:
         await client.send(GET)
-        await asyncio.sleep(3 * silence.PATIENCE)
+        await asyncio.sleep(0.6)  # two looks
         assert frozen.asked == 0
         frozen.thaw.set()
         assert (await client.response()).status == 200
