@@ -193,6 +193,13 @@ def _layer4(topology: Topology) -> Iterator[PlanError]:
     for name, spec in topology.l4.items():
         where = f"l4.{name}"
         yield from _known_pool(topology, spec.pool, f"{where}.pool")
+        served = topology.pools.get(spec.pool)
+        listed = served is not None and served.backends and "health" not in served.model_fields_set
+        if spec.protocol == "udp" and listed:
+            remedy = (
+                "give it `health: {kind: none}`, or a kind that its servers answer and a check_port for each"
+            )
+            yield PlanError("its backends would be checked over TCP", f"pools.{spec.pool}.health", remedy)
         for server, pool in spec.sni.items():
             yield from _known_pool(topology, pool, f"{where}.sni.{server}")
             if not _SERVER_NAME.fullmatch(server):

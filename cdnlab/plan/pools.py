@@ -134,7 +134,11 @@ class EjectionSpec(Section):
     )
     time_max: Duration = setting(300.0, "The longest ejection.", "seconds", ge=0.1, le=86400.0)
     max_share: float = setting(
-        0.5, "Share of a pool's backends that may be ejected at a time; one always may.", "share", ge=0, le=1
+        0.5,
+        "Share of a pool's backends that may be ejected at a time. One always may, the last usable one never.",
+        "share",
+        ge=0,
+        le=1,
     )
 
 

@@ -197,3 +197,15 @@ def test_what_a_balancer_alone_refuses(options: dict[str, Any], message: str) ->
 def test_what_a_backend_can_not_be_told(backend: str) -> None:
     with pytest.raises(PlanError):
         single_lb("127.0.0.1:9000", [backend])
+
+
+def test_listed_udp_servers_say_how_they_are_checked() -> None:
+    topology = """
+nodes: {lb: {tier: lb, address: 127.0.0.1}}
+vips: [{http: off}]
+pools: {dns: {backends: [{name: a, address: 127.0.0.1, port: 53}]%s}}
+l4: {dns: {protocol: udp, pool: dns}}
+"""
+    with pytest.raises(PlanError, match=r"pools\.dns\.health: its backends would be checked over TCP"):
+        parse(topology % "")
+    assert parse(topology % ", health: {kind: none}").pool("dns").health.kind == "none"
