@@ -22,8 +22,8 @@ SMALL = 16384
 """Bytes that are read and copied; a read that gets them all leaves more behind, and what follows is large."""
 LARGE = 65536
 """Bytes of a read while what comes is large and no pipe is left; a burst of as many is worth one."""
-TURNS = 16
-"""Reads of one direction in a row; then the others have their turn."""
+TURNS = 4
+"""Reads of one direction in a row, so 1 MiB through a pipe and a quarter of a millisecond; then the others' turn."""
 
 IN, OUT, ERR = 1, 4, 8
 _RDHUP = 0x2000

@@ -44,8 +44,8 @@ from lb.l4_pipes import Pipes
 AVAILABLE = hasattr(select, "epoll") and hasattr(os, "splice")
 """Linux only; elsewhere the transports' relay (l4_linked.py) carries all."""
 
-BATCH = 256
-"""Events taken in one go, so that the loop's other work waits at most some milliseconds."""
+BATCH = 64
+"""Events taken in one go, so that the loop's other work waits some milliseconds at most, were all of them large."""
 
 
 class Relay:
