@@ -28,7 +28,7 @@ pools:
     tier: origin
     health: {interval: 30s}
     ejection: {time: 0.5}
-    retry: {statuses: [500-599], try_timeout: 0.5}
+    retry: {statuses: [500-599], try_timeout: 1.0}
   unwatched:
     tier: origin
     health: {kind: none}
