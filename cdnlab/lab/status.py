@@ -16,7 +16,16 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cdnlab.lab import fault_view, flows_view, health_view, pins_view, policies_view, tables, traffic_view
+from cdnlab.lab import (
+    fault_view,
+    flows_view,
+    health_view,
+    pins_view,
+    policies_view,
+    resilience_view,
+    tables,
+    traffic_view,
+)
 from cdnlab.lab.ask import ask
 from cdnlab.lab.client import run
 from cdnlab.lab.errors import LabError
@@ -93,7 +102,8 @@ def render(answer: Json, wall: float, width: int) -> RenderableType:
     over = passed_over(nodes)
     if over:
         parts += ["", Text("Backends passed over", style="bold"), *_passed(over, wall)]
-    parts += [*health_view.pools(nodes), *traffic_view.traffic(nodes), *pins_view.pins(nodes)]
+    parts += [*health_view.pools(nodes), *resilience_view.resilience(nodes)]
+    parts += [*traffic_view.traffic(nodes), *pins_view.pins(nodes)]
     parts += [*fault_view.degraded(nodes), *fault_view.faults(nodes)]
     return Group(*parts)
 
