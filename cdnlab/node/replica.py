@@ -22,7 +22,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -93,8 +94,9 @@ class Replica:
         self._batch_time = batch
         self._writer = secrets.token_hex(record.WRITER_DIGITS // 2).encode()
         self._clock = record.Clock()
-        self._waiting: dict[bytes, bytes] = {}
-        self._sent: dict[bytes, bytes] = {}
+        # whoever takes the first of a plain dict again and again goes over all that were taken before
+        self._waiting: OrderedDict[bytes, bytes] = OrderedDict()
+        self._sent: OrderedDict[bytes, bytes] = OrderedDict()
         """Written, but not yet read in the stream: nothing older than that is news."""
         self._fill = False
         """Whether the store may lack what the table has."""
@@ -131,9 +133,9 @@ class Replica:
     async def flushed(self, within: float) -> bool:
         """Wait until nothing waits to be written, for at most `within` seconds; whether that was reached."""
         deadline = now() + within
-        while self._waiting and now() < deadline:  # noqa: ASYNC110 - once, when a node ends
+        while (self._waiting or self._work.is_set()) and now() < deadline:  # noqa: ASYNC110 - once, when a node ends
             await asyncio.sleep(self._batch_time / 4)
-        return not self._waiting
+        return not self._waiting and not self._work.is_set()
 
     def put(self, key: bytes, value: bytes, life: float) -> None:
         """Have all others know `value` for `life` seconds. `key` is not empty. Never blocks, never fails."""
@@ -175,13 +177,9 @@ class Replica:
 
     def _change(self, key: bytes, raw: bytes) -> None:
         waiting = self._waiting
-        if key in waiting:
-            del waiting[key]  # a change moves to the end: what is dropped first is what changed longest ago
         waiting[key] = raw
-        if len(waiting) > self._outbox:
-            del waiting[next(iter(waiting))]
-            self.overflowed += 1
-            self._fill = True
+        waiting.move_to_end(key)  # what is dropped first is what changed longest ago
+        self._bound()
         if not self._work.is_set():
             self._work.set()
 
@@ -199,12 +197,12 @@ class Replica:
 
     async def _flush(self) -> None:
         """Write all that waits. StoreAway."""
-        while self._waiting:
-            waiting = self._waiting  # a failed read may put another in its place while we wait
+        waiting = self._waiting
+        while waiting:
             batch = {key: waiting[key] for key in islice(waiting, BATCH)}
             for key in batch:
                 del waiting[key]
-            self._sent |= batch
+            self._sent.update(batch)
             try:
                 await self._send(batch, fill=False)
             except StoreAway:
@@ -212,7 +210,7 @@ class Replica:
                 raise
         self._work.clear()
         while len(self._sent) > self._outbox:
-            del self._sent[next(iter(self._sent))]
+            self._sent.popitem(last=False)
 
     async def _send(self, batch: dict[bytes, bytes], *, fill: bool) -> None:
         arguments: list[str | bytes | int] = [self._most, NEWS, int(fill)]
@@ -222,17 +220,23 @@ class Replica:
             await self._store.call("EVAL", record.WRITE, 2, *self._keys, *arguments, within=WITHIN)
         )
 
-    def _again(self, batch: dict[bytes, bytes]) -> None:
+    def _again(self, batch: Mapping[bytes, bytes]) -> None:
         """What may or may not have been written waits once more, before all that came later: writing twice does no
         harm."""
-        back = {key: raw for key, raw in batch.items() if key not in self._waiting}
-        self._waiting = {**back, **self._waiting}
+        waiting = self._waiting
+        for key in reversed(list(batch)):
+            if key not in waiting:
+                waiting[key] = batch[key]
+                waiting.move_to_end(key, last=False)
+        self._bound()
+        if waiting:
+            self._work.set()
+
+    def _bound(self) -> None:
         while len(self._waiting) > self._outbox:
-            del self._waiting[next(iter(self._waiting))]
+            self._waiting.popitem(last=False)
             self.overflowed += 1
             self._fill = True
-        if self._waiting:
-            self._work.set()
 
     async def _rest(self, pause: float) -> None:
         """Until the store is there, and a pause beyond: it may answer, and yet refuse to be written to."""
@@ -258,7 +262,7 @@ class Replica:
                 self._position = None
             except StoreAway:
                 self._again(self._sent)
-                self._sent = {}
+                self._sent.clear()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -278,7 +282,7 @@ class Replica:
         self._position = None
         last = await self._store.call("XREVRANGE", self._keys[1], "+", "-", "COUNT", 1, within=WITHIN)
         self._again(self._sent)
-        self._sent = {}
+        self._sent.clear()
         cursor: Any = 0
         while True:
             cursor, found = await self._store.call(
@@ -321,7 +325,7 @@ class Replica:
             "XREAD", "BLOCK", round(BLOCK * 1000), "COUNT", 8, "STREAMS", self._keys[1], self._position,
             within=BLOCK + WITHIN,
         )  # fmt: skip
-        for identity, fields in _rows(answer):
+        for identity, fields in record.rows(answer):
             pairs = iter(fields.items())
             before, _, offered = next(pairs, (b"", b""))[1].partition(b" ")
             if before.decode() != self._position:
@@ -392,10 +396,3 @@ class Replica:
                 continue
             cursor = answer[0].decode()
             count = min(SWEEP_MOST, max(100, int(answer[2]) // 60))
-
-
-def _rows(answer: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries in what XREAD answers, as the client library brings it in either protocol; fields in order."""
-    rows = answer.values() if isinstance(answer, dict) else [row for _, row in answer or ()]
-    for part in rows:
-        yield from part[0] if part and isinstance(part[0], list) else part

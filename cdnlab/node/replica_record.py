@@ -12,7 +12,8 @@ Decides which of two records is newer and how long one lives. Pure: it must not 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 WRITER_DIGITS = 8
 HEADER = 31  # characters before the value
@@ -90,6 +91,13 @@ def keys(lab: str, topic: str) -> tuple[str, str]:
     """The keys of a topic: its table (a hash) and its news (a stream). The braces keep both on one shard."""
     base = f"cdnlab:{{{lab}:{topic}}}"
     return f"{base}:table", f"{base}:news"
+
+
+def rows(answer: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries in what XREAD answers, as the client library brings it in either protocol; fields in order."""
+    parts = answer.values() if isinstance(answer, dict) else [row for _, row in answer or ()]
+    for part in parts:
+        yield from part[0] if part and isinstance(part[0], list) else part
 
 
 WRITE = """

@@ -416,3 +416,22 @@ def test_a_clock_never_steps_back(turns: list[tuple[bool, int]]) -> None:
         else:
             clock.seen(number)
             last = max(last, number)
+
+
+async def test_a_store_without_room_refuses_and_is_tried_again(valkey: Valkey) -> None:
+    await started(valkey, "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    async with tables(valkey, 2) as (a, b):
+        a.put(b"k", b"1")
+        await until(lambda: any(sample.value for sample in errors(a.store)))  # type: ignore[attr-defined]
+        assert a.replica.unsent == 1 or a.replica._sent
+        await a.store.ask("CONFIG", "SET", "maxmemory", "0")
+        await until(lambda: b.entries == {b"k": b"1"})
+
+
+async def test_flushed_means_written(valkey: Valkey) -> None:
+    await started(valkey)
+    async with tables(valkey, 1) as (a,):
+        for number in range(1000):
+            a.put(b"%d" % number, b"1")
+        assert await a.replica.flushed(10)
+        assert await a.store.call("HLEN", record.keys("test", "pins")[0]) == 1000
