@@ -9,7 +9,7 @@ import pytest
 
 from cdnlab.net.clock import now
 from cdnlab.net.exchange import Exchange
-from cdnlab.net.fault_gate import Gate, shut
+from cdnlab.net.fault_gate import AT_ONCE, Gate, shut
 from cdnlab.net.faults import Fault, Faults
 from cdnlab.net.listener import Refusal
 from cdnlab.net.slow_transport import FULL
@@ -66,6 +66,22 @@ async def test_a_request_that_hangs_goes_on_when_the_fault_ends() -> None:
         assert (await wire.response()).body == b"hello"
         assert (await wire.get()).body == b"hello"
         assert faults.done[Fault.HANG] == 1
+
+
+async def test_many_that_hang_go_on_in_their_order_and_none_is_forgotten() -> None:
+    async with faulty() as faults:
+        faults.set(hang=True)
+        wires = [await faults.server.client() for _ in range(3 * AT_ONCE + 1)]
+        for number, wire in enumerate(wires):
+            await wire.send(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+            await until(lambda number=number: faults.done[Fault.HANG] == number + 1, "it hangs")  # type: ignore[misc]
+        wires[-1].reset()
+        faults.clear()
+        for wire in wires[:-1]:
+            assert (await wire.response()).status == 200
+            wire.close()
+        asked = [int(target[1:]) for *_, target in faults.server.handler.asked]
+        assert asked[: len(wires) - 1] == list(range(len(wires) - 1))
 
 
 async def test_a_body_that_came_while_the_request_hung_is_read_as_ever() -> None:
