@@ -207,7 +207,11 @@ class TcpProxy:
                 self.retries += 1
             tried += 1
             pool.acquire(backend)
-            far = await self._choice.dial(backend, forwarder)
+            try:
+                far = await self._choice.dial(backend, forwarder)
+            except BaseException:  # the VIP was lost, or the drain is over
+                pool.release(backend)
+                raise
             if far is None:
                 pool.release(backend)
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import socket
 import ssl
@@ -460,6 +461,20 @@ async def test_a_lost_vip_breaks_every_flow_and_one_handed_over_none() -> None:
             assert await wire.ended() == "reset"
         await over(lb, Ended.LOST)
         assert not proxy(lb).accepting
+
+
+async def test_a_vip_that_is_lost_while_a_backend_is_connected_to_leaves_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as fill:
+        for _ in range(3):  # its backlog is full, so it takes no further connection
+            sock = fill.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        async with l4(full.getsockname()[1]) as lb, await client(lb) as wire:
+            await until(lambda: lb.backend().live == 1, "it is being connected to")
+            lb.app.vips[0].lose("another holds it")
+            assert await wire.ended() == "reset"
+            await until(lambda: lb.backend().live == 0, "its place is free again")
+            assert proxy(lb).refusals[Refused.NOT_HOLDER] == 1
 
 
 async def test_a_drain_lets_flows_finish_and_takes_nothing_new() -> None:
