@@ -196,12 +196,13 @@ class FlowTable:
         self._lift(handle)
         rows.until[handle] = until = until if stays else now + LINGER
         self._lay(handle, REPLICA if handed else CLOSED, until)
-        if stays:
-            self._tell(handle, service, now)
-            return
-        if self.publisher is not None:
-            self.publisher.remove(service.label + rows.key(handle)[2:])
-        rows.leave(handle, service)
+        if not handed and self.publisher is not None:  # else whoever goes on with it has the word
+            if stays:
+                self.publisher.put(*self._told(handle, service, now))
+            else:
+                self.publisher.remove(service.label + rows.key(handle)[2:])
+        if not stays:
+            rows.leave(handle, service)
 
     # -- what passes by itself ---------------------------------------------------------------------------------
 

@@ -191,7 +191,7 @@ class UdpFlow:
         """A datagram of the client."""
         self.due = instant + self.proxy.life
         backend = self.backend
-        if backend is not None and not may_go_on(backend):
+        if backend is not None and not self.proxy.keeps(backend):
             self.candidates = self.proxy.candidates(self.client, self.place, instant, backend)
             if not self._move(instant):
                 return
@@ -294,8 +294,8 @@ class UdpFlow:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
-        """The sweep: nothing came for the flow's lifetime."""
-        self.close(now, Ended.IDLE)
+        """The sweep: nothing came for the flow's lifetime. If we were frozen, we don't know what came to another."""
+        self.close(now, Ended.IDLE if now < self.proxy.holder.deadline else Ended.LOST)
 
     def close(self, instant: float, why: Ended) -> None:
         """End the flow."""

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 #: Datagrams read in one go before others get their turn, half a millisecond; and how many of them may begin a flow,
 #: which takes ten times as long.
 BURST, BEGINNINGS = 32, 8
+#: Flows whose sockets are closed in one go.
+ENDINGS = 100
 #: Seconds that a balancer which ends waits for answers that are due.
 ANSWERS = 1.0
 
@@ -96,6 +98,8 @@ class UdpProxy:
         self._loop = asyncio.get_running_loop()
         self.delay = Delay(self._loop, self._arrived)
         self._quiet = asyncio.Event()
+        self._leaving: list[UdpFlow] = []
+        """Flows that are over since the VIP was lost, and still have their sockets."""
 
     # -- the seam to the VIP -----------------------------------------------------------------------------------
 
@@ -111,9 +115,21 @@ class UdpProxy:
         self._reading.clear()
 
     def abort_all(self, reason: str) -> None:
-        """Another balancer holds the VIP, or we end: relay nothing from here on. The flows' entries stay."""
+        """Another balancer holds the VIP, or we end: relay nothing from here on. The flows' entries stay.
+
+        Nothing is read any more, and no answer passes the deadline; the sockets are closed a few at a time.
+        """
         self.stop_accepting()
-        self._end_all(Ended.LOST)
+        self.delay.stop()
+        self._leaving += self.flows()
+        self._leave_some()
+
+    def _leave_some(self) -> None:
+        instant, leaving = now(), self._leaving
+        for _ in range(min(ENDINGS, len(leaving))):
+            leaving.pop().close(instant, Ended.LOST)
+        if leaving:
+            self._loop.call_soon(self._leave_some)
 
     async def drain(self, deadline: float) -> None:
         """Let answers that are due come through, a second at most; then hand the flows over."""
@@ -125,13 +141,10 @@ class UdpProxy:
                     await self._quiet.wait()
             except TimeoutError:
                 pass
-        self._end_all(Ended.DRAINED)
-
-    def _end_all(self, why: Ended) -> None:
         self.delay.stop()
         instant = now()
         for flow in list(self.flows()):
-            flow.close(instant, why)
+            flow.close(instant, Ended.DRAINED)
 
     def flows(self) -> Iterator[UdpFlow]:
         """The flows now."""
@@ -214,11 +227,15 @@ class UdpProxy:
         if without is None and (name := self.table.find("udp", client, self.vip, instant)) is not None:
             self._know_members()
             pinned = self._names.get(name)
-            if pinned is not None and may_go_on(pinned):
+            if pinned is not None and self.keeps(pinned):
                 yield pinned
         for backend in pool.candidates(place, None, self._key(client) if pool.keyed else b""):
             if backend is not pinned and backend is not without and backend.live < backend.limit:
                 yield backend
+
+    def keeps(self, backend: Backend) -> bool:
+        """Whether flows stay with a backend: while it is up or drains, and in a panic, when no verdict counts."""
+        return may_go_on(backend) or self.forwarder.pool.panic
 
     def _key(self, client: Address) -> bytes:
         """What an algorithm with keys goes by: the client's address, or both ends of the flow."""
@@ -269,10 +286,13 @@ class UdpProxy:
         assert isinstance(flow, UdpFlow)
         if flow.closed:
             return
-        if up:
-            flow.up(memoryview(data), now())
+        instant = now()
+        if up and instant >= self.holder.deadline:  # this process was frozen while it was under way
+            self.counts.drop(Drop.NOT_HOLDER)
+        elif up:
+            flow.up(memoryview(data), instant)
         else:
-            self.answer(flow, data, now())
+            self.answer(flow, data, instant)
             self.settled()
 
     # -- what people see ---------------------------------------------------------------------------------------

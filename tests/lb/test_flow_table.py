@@ -232,6 +232,18 @@ def test_what_others_hear_of_an_end(why: Ended, affinity: bool, stays: bool) -> 
     assert flows.counts[State.REPLICA] == (why in (Ended.LOST, Ended.DRAINED))
 
 
+def test_who_was_frozen_takes_nobodys_flow_away() -> None:
+    """It thaws long after its flows' lifetime; another balancer relays them by now."""
+    store = Store()
+    flows = table(store=store)
+    handle = flows.open(client(1), VIP, LOCAL, ONE, "udp", 0.0)
+    assert handle
+    store.log.clear()
+    flows.close(handle, 500.0, Ended.LOST)
+    settle(flows, 500.0)
+    assert store.log == []
+
+
 def test_newer_words_win_and_nobody_overrules_a_live_flow() -> None:
     said = Store()
     other = table(store=said)

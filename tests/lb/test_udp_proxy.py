@@ -162,6 +162,7 @@ async def bench(
         yield made
     finally:
         proxy.abort_all("the test ends")
+        await until(lambda: proxy.count == 0, "all flows are closed")
         assert proxy.count == proxy.kept == proxy.delay.bytes == 0
         assert list(proxy.flows()) == []
         assert all(each.live == 0 for each in made.backends)
@@ -369,6 +370,19 @@ async def test_a_flow_leaves_a_backend_that_its_checks_call_down_and_not_one_tha
         assert each.proxy.count == 1
 
 
+async def test_in_a_panic_a_flow_stays_with_its_backend() -> None:
+    async with bench(1) as each:
+        client, pool = each.client(), each.proxy.forwarder.pool
+        pool.panic_below = 0.5
+        each.backends[0].ejected_until = math.inf
+        pool.usable_changed()
+        assert pool.panic
+        for _ in range(3):
+            assert await each.ask(client) == b"echo-1 hello"
+        assert len({peer for _, peer in each.echoes[0].asked}) == 1
+        assert each.dropped(Drop.NO_BACKEND) == 0
+
+
 async def test_a_backend_may_have_a_name() -> None:
     async with bench(1) as each:
         backend = Backend("named", "localhost", each.echoes[0].port)
@@ -468,6 +482,17 @@ async def test_past_its_deadline_a_balancer_neither_reads_nor_answers() -> None:
         assert client.pending() == []
 
 
+async def test_what_was_under_way_when_the_time_ended_does_not_arrive() -> None:
+    async with bench(1, rtt=lambda a, b: 0.1) as each:
+        client, echo = each.client(), each.echoes[0]
+        await each.ask(client)
+        client.send(b"too late", each.vip.address)
+        await until(lambda: each.proxy.delay.bytes > 0, "it is under way")
+        each.holder.deadline = now() - 0.001
+        await until(lambda: each.dropped(Drop.NOT_HOLDER) == 1, "it is dropped")
+        assert len(echo.asked) == 1
+
+
 async def test_two_balancers_share_the_socket_and_the_queue_waits_for_the_successor() -> None:
     async with bench(1) as first, bench(1) as second:
         second.proxy.stop_accepting()
@@ -481,6 +506,41 @@ async def test_two_balancers_share_the_socket_and_the_queue_waits_for_the_succes
             answer, peer = await client.heard()
             second.proxy.abort_all("the test ends")
         assert (answer, peer) == (b"echo-1 waits", first.vip.address)
+
+
+async def test_many_flows_are_left_a_few_at_a_time_and_their_entries_stay() -> None:
+    async with bench(1) as each:
+        clients = [each.client() for _ in range(250)]
+        for one in clients:
+            await each.ask(one)
+        each.proxy.abort_all("lost the VIP")
+        assert 0 < each.proxy.count < 250
+        await until(lambda: each.proxy.count == 0, "all are closed")
+        assert {row.state for row in each.table.rows(999, now())} == {"replica"}
+
+
+async def test_a_flow_that_ran_out_while_its_balancer_was_frozen_is_not_told_to_be_over() -> None:
+    class Told:
+        """Who tells other balancers."""
+
+        removed = 0
+
+        def put(self, key: bytes, value: bytes, life: float) -> None: ...
+
+        def remove(self, key: bytes) -> None:
+            self.removed += 1
+
+    async with bench(1, idle_timeout=0.3) as each:
+        told = each.table.publisher = Told()
+        await each.ask(each.client())
+        each.holder.deadline = now()  # it thaws, and its lease was over long ago
+        await until(lambda: each.proxy.count == 0, "the sweep found it")
+        assert told.removed == 0
+        each.holder.deadline = math.inf
+        each.proxy.start_accepting(each.vip.sock)
+        await each.ask(each.client())
+        await until(lambda: each.proxy.count == 0, "the sweep found it")
+        assert told.removed == 1
 
 
 async def test_a_drain_lets_the_answer_that_is_due_come_through() -> None:
