@@ -74,7 +74,8 @@ def _our_edge(site: Site) -> list[str]:
 
 def _our_balancer(site: Site) -> list[str]:
     listen, backend = f"127.0.0.1:{site.port}", f"127.0.0.1:{site.upstream}"
-    return [sys.executable, "-m", "lb", "--listen", listen, "--backend", backend, "--admin", "off"]
+    words = [sys.executable, "-m", "lb", "--listen", listen, "--backend", backend, "--sticky", "source"]
+    return [*words, "--admin", f"127.0.0.1:{free_port()}"]
 
 
 # --- nginx ------------------------------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ http {{
 """
 
 _NGINX_PROXY = """\
-    upstream behind {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000; }}
+    upstream behind {{ {keep} server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000; }}
     {cache_path}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
@@ -152,13 +153,13 @@ def _nginx(site: Site, http: str) -> list[str]:
 
 
 def _nginx_proxy(site: Site) -> list[str]:
-    return _nginx(site, _nginx_http(site, "", ""))
+    return _nginx(site, _nginx_http(site, "", "", "ip_hash;"))
 
 
-def _nginx_http(site: Site, cache_path: str, cache: str) -> str:
+def _nginx_http(site: Site, cache_path: str, cache: str, keep: str = "") -> str:
     buffers = "proxy_buffers 8 64k; proxy_busy_buffers_size 128k;" if site.large else ""
     return _NGINX_PROXY.format(
-        upstream=site.upstream, port=site.port, cache_path=cache_path, cache=cache, buffers=buffers
+        upstream=site.upstream, port=site.port, cache_path=cache_path, cache=cache, buffers=buffers, keep=keep
     )
 
 
@@ -207,7 +208,8 @@ frontend in
 {use}
     default_backend behind
 backend behind
-    server upstream 127.0.0.1:{upstream} pool-max-conn 128
+{keep}
+    server upstream 127.0.0.1:{upstream} pool-max-conn 128 check
 """
 
 _HAPROXY_CACHE = """\
@@ -223,16 +225,24 @@ _HAPROXY_USE = """\
 """
 
 
-def _haproxy(site: Site, cache: str, use: str) -> list[str]:
+_HAPROXY_KEEP = """\
+    stick-table type ip size 100k expire 1h
+    stick on src
+"""
+
+
+def _haproxy(site: Site, cache: str, use: str, keep: str = "") -> list[str]:
     file = site.directory / "haproxy.cfg"
     buffers = "tune.bufsize 65536" if site.large else ""
-    text = _HAPROXY.format(port=site.port, upstream=site.upstream, cache=cache, use=use, buffers=buffers)
+    text = _HAPROXY.format(
+        port=site.port, upstream=site.upstream, cache=cache, use=use, buffers=buffers, keep=keep
+    )
     file.write_text(text)
     return [_installed("haproxy"), "-db", "-q", "-f", str(file)]
 
 
 def _haproxy_proxy(site: Site) -> list[str]:
-    return _haproxy(site, "", "")
+    return _haproxy(site, "", "", _HAPROXY_KEEP)
 
 
 def _haproxy_cache(site: Site) -> list[str]:

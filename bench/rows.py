@@ -67,7 +67,7 @@ ROWS = (
     _row("edge-1k", "edge, fresh hit, 1 KiB", CACHES, Goal(0.95, ("HAProxy",))),
     _row("edge-1k-same", "edge, fresh hit, 1 KiB, identical header blocks", CACHES, None, same=True),
     _row("edge-1m", "edge, fresh hit, 1 MiB", CACHES, Goal(1.0, ("Varnish",))),
-    _row("l7-1k", "L7 proxy, 1 KiB", PROXIES, Goal(1.3, _PROXIES)),
+    _row("l7-1k", "L7 proxy, 1 KiB", PROXIES, Goal(1.1, _PROXIES)),
     _row("l7-1k-same", "L7 proxy, 1 KiB, identical header blocks", PROXIES, None, same=True),
     _row("l7-1m", "L7 proxy, 1 MiB", PROXIES, Goal(1.0, ("HAProxy",))),
     _row("l4-1k", "L4 TCP, exchanges of 1 KiB", RELAYS, Goal(0.95, ("HAProxy",)), few=True),
