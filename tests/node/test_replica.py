@@ -320,8 +320,7 @@ async def test_the_store_holds_so_many_and_tells_the_rest(valkey: Valkey) -> Non
     async with tables(valkey, 2, most=100) as (a, b):
         for number in range(150):
             a.put(b"%d" % number, b"1")
-        await until(lambda: len(b.entries) == 150)
-        assert a.replica.full == 50
+        await until(lambda: len(b.entries) == 150 and a.replica.full >= 50)  # more, if a write took too long
         assert await a.store.call("HLEN", record.keys("test", "pins")[0]) == 100
 
 
