@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
@@ -96,6 +97,24 @@ def knows(running: RunningLab, node: str, clients: list[Client]) -> bool:
     return names <= {row["client"] for row in rows(running, node) if row["state"] != "closed"}
 
 
+@contextmanager
+def busy(client: Client) -> Iterator[None]:
+    """The client goes on asking meanwhile, so that its flow lives however long a command takes."""
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.2):
+            client.ask()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("deed", ["kill", "pause"])
 def test_udp_flows_live_through_a_takeover(running: RunningLab, deed: str) -> None:
     """Eight sources, placed in turn: by chance they would all find their backend again once in 256 times."""
@@ -177,17 +196,18 @@ def test_status_shows_each_flow_once_with_both_four_tuples(running: RunningLab) 
         active = holder(running)
         other = "lb-b" if active == "lb-a" else "lb-a"
         until(lambda: knows(running, other, [client]), "the replica")
-        shown = running.cdnlab("status", "--flows").stdout.splitlines()
-        at = next(number for number, line in enumerate(shown) if client.name in line)
-        assert f"{client.name} > 127.0.0.1:{running.base + 2} | 127.0.1.1" in shown[at]
-        assert f"udp  active  {origin}" in shown[at - 1]
-        assert f"{active}; known to {other}" in shown[at - 1]
-        assert max(map(len, shown)) <= 80
-        wide = cdnlab(
-            "status", "--flows", "--state", str(running.directory), COLUMNS="180"
-        ).stdout.splitlines()
-        (line,) = [line for line in wide if client.name in line]
-        assert origin in line
-        assert f"127.0.0.1:{running.base + 2}" in line
-        assert any(line.startswith(active) and "active" in line for line in shown)
-        assert any(line.startswith(other) and "replica" in line and "old" in line for line in shown)
+        with busy(client):
+            shown = running.cdnlab("status", "--flows").stdout.splitlines()
+            at = next(number for number, line in enumerate(shown) if client.name in line)
+            assert f"{client.name} > 127.0.0.1:{running.base + 2} | 127.0.1.1" in shown[at]
+            assert f"udp  active  {origin}" in shown[at - 1]
+            assert f"{active}; known to {other}" in shown[at - 1]
+            assert max(map(len, shown)) <= 80
+            wide = cdnlab(
+                "status", "--flows", "--state", str(running.directory), COLUMNS="180"
+            ).stdout.splitlines()
+            (line,) = [line for line in wide if client.name in line]
+            assert origin in line
+            assert f"127.0.0.1:{running.base + 2}" in line
+            assert any(line.startswith(active) and "active" in line for line in shown)
+            assert any(line.startswith(other) and "replica" in line and "old" in line for line in shown)
