@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cdnlab.lab.errors import FAILED, MISUSED, LabError
-from cdnlab.net.listening import listeners
+from cdnlab.net.listening import bound_datagrams, listeners
 from cdnlab.plan.topology import Topology
 
 #: Connections that wait for a holder during a takeover; the kernel caps it at net.core.somaxconn.
@@ -67,14 +67,14 @@ def _bind(address: Address, *, listen: bool, purpose: str = "the VIP", udp: bool
             bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
-        raise _refusal(address, purpose, error) from None
+        raise _refusal(address, purpose, error, udp=udp) from None
     return bound
 
 
-def _refusal(address: Address, purpose: str, error: OSError) -> LabError:
+def _refusal(address: Address, purpose: str, error: OSError, *, udp: bool) -> LabError:
     where = show(address)
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(address)
+        holder = find_holder(address, udp=udp)
         by = f" by {holder[1]} (pid {holder[0]})" if holder else ""
         stop = f"stop it (kill {holder[0]})" if holder else "stop whatever listens there"
         return LabError(
@@ -97,10 +97,10 @@ def show(address: Address) -> str:
     return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
-def find_holder(address: Address) -> tuple[int, str] | None:
+def find_holder(address: Address, *, udp: bool = False) -> tuple[int, str] | None:
     """(pid, command) of a process that listens on the address, if this user may see it; proc(5)."""
     try:
-        inodes = set(listeners(*address, covering=True))
+        inodes = set(bound_datagrams(*address) if udp else listeners(*address, covering=True))
     except OSError:  # a host's name, or no /proc
         return None
     if not inodes:
