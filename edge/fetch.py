@@ -180,7 +180,8 @@ class Fetch:
         sticky, forward = self._way.forwarder.sticky if self._way is not None else None, self._forward
         if sticky is None or forward is None or forward.backend is None:
             return b""
-        told = tells(self.leader, self.reason, self._asked.cookies)
+        lifetime = self._admission.lifetime if self._admission is not None else 0
+        told = tells(self.leader, block.status, self.reason, lifetime, self._asked.cookies)
         return sticky.answered(hold, forward.backend, block.status, block.fields, forward.passed, told)
 
     def _next_way(self, failure: Failure) -> bool:

@@ -7,7 +7,7 @@ another edge of ours it travels on, since that one may be who asks the origin.
 A client is told of its pin with an answer that is its own, and with no other: one that is stored, or that others could
 be sent, here or by a cache behind us, bears no cookie of ours. So it is only told with answers that the origin or the
 request itself made private to it, never with hits, shared fetches or answers to HEAD, which update what caches hold
-(RFC 9111 §4.3.5), nor on a route that strips cookies.
+(RFC 9111 §4.3.5), nor with a 304, which does the same (§4.3.4), nor on a route that strips cookies.
 
 It must not know where pins lie.
 """
@@ -37,6 +37,14 @@ PERSONAL = frozenset(
     }
 )  # fmt: skip
 """Why an answer is one client's. The other reasons for not storing it say nothing of who may have it."""
+
+_HERE = frozenset(
+    {
+        NotStored.REQUEST_BODY, NotStored.CONDITION, NotStored.HIDDEN, NotStored.COOKIE, NotStored.SET_COOKIE,
+        NotStored.VARY_HERE,
+    }
+)  # fmt: skip
+"""Those of them that bind this cache only: one behind us may store such an answer if it has a lifetime."""
 
 
 def split(volatile: tuple[Field, ...], sticky: Stickiness) -> tuple[tuple[Field, ...], tuple[bytes, ...]]:
@@ -70,6 +78,8 @@ def with_pin(reader: Reader) -> tuple[Field, ...]:
     return (*reader.volatile, *((b"cookie", pin) for pin in reader.shown))
 
 
-def tells(reader: Reader, reason: NotStored | None, cookies: Cookies) -> bool:
-    """Whether an answer that is not stored for `reason` is its client's own."""
-    return reason in PERSONAL and reader.line.method != b"HEAD" and cookies is not Cookies.STRIP
+def tells(reader: Reader, status: int, reason: NotStored | None, lifetime: int, cookies: Cookies) -> bool:
+    """Whether an answer that is not stored for `reason` is its client's own; `lifetime` in seconds."""
+    if reason not in PERSONAL or (lifetime > 0 and reason in _HERE):
+        return False
+    return status != 304 and reader.line.method != b"HEAD" and cookies is not Cookies.STRIP

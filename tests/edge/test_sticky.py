@@ -27,6 +27,7 @@ PAGES = {
     b"/private": b"Cache-Control: private\r\n",
     b"/large": b"Cache-Control: max-age=60\r\n",
     b"/login": b"Cache-Control: no-store\r\nSet-Cookie: sid=%b\r\n",
+    b"/tagged": b'Cache-Control: private\r\nETag: "1"\r\n',
 }
 
 
@@ -81,6 +82,10 @@ async def site(places: dict[str, str] | None = None, **settings: Any) -> AsyncIt
                 if b"%b" in lines:
                     lines %= b"%b-%d" % (name.encode(), len(found))
                 size = 5000 if target == b"/large" else 0
+                if request.one(b"if-none-match"):
+                    head = b"HTTP/1.1 304 Not Modified\r\nServer-Name: %b\r\n%b\r\n"
+                    await wire.send(head % (name.encode(), lines))
+                    continue
                 head = b"HTTP/1.1 200 OK\r\nServer-Name: %b\r\n%bContent-Length: %d\r\n\r\n" % (
                     name.encode(), lines, size,
                 )  # fmt: skip
@@ -163,6 +168,20 @@ async def test_what_others_may_have_but_was_not_stored_does_not_either() -> None
         assert "too-large" in answer.caches[0]
         assert "set-cookie" not in answer.fields
         assert "set-cookie" not in (await lab.ask("icn", "/shared", method="HEAD")).fields
+
+
+async def test_what_a_cache_behind_us_takes_into_what_it_has_does_not_either() -> None:
+    """A 304 brings the fields of what is stored; and only here does a cookie take an answer past the cache."""
+    async with site() as lab:
+        assert "set-cookie" in (await lab.ask("icn", "/tagged")).fields
+        confirmed = await lab.ask("icn", "/tagged", 'If-None-Match: "1"')
+        assert confirmed.status == 304
+        assert "set-cookie" not in confirmed.fields
+    async with site(routes=[{"pool": "servers", "cookies": "pass"}]) as lab:
+        answer = await lab.ask("icn", "/shared", "Cookie: a=b")
+        assert "detail=cookie" in answer.caches[0]
+        assert "set-cookie" not in answer.fields
+        assert "set-cookie" in (await lab.ask("icn", "/cart", "Cookie: a=b")).fields
 
 
 async def test_it_counts_for_no_variant() -> None:
