@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Datagrams from a backend in one go.
 BURST = 32
-#: Bytes of unanswered datagrams that a proxy keeps, so that another backend may get them.
+#: Bytes of datagrams that a proxy keeps: unanswered ones, for another backend, and those that wait for a name.
 KEPT_MAX = 16 << 20
 #: Datagrams of a flow that wait while its backend's name is being resolved.
 WAITING = 8
@@ -115,12 +115,11 @@ class UdpFlow:
         if why is Drop.NO_BACKEND:
             why = self._next(instant)
         if why is not None:
-            for _ in self.waiting:
+            for _ in self._waited():
                 self.proxy.counts.drop(why)
             self.close(instant, Ended.UNREACHABLE)
         elif self.resolving is None:
-            waiting, self.waiting = self.waiting, []
-            for data in waiting:
+            for data in self._waited():
                 self.up(memoryview(data), instant)
 
     def _open(self, backend: Backend, found: Found, instant: float) -> Drop | None:
@@ -202,10 +201,18 @@ class UdpFlow:
 
     def _wait(self, data: memoryview) -> None:
         """The backend's name is being resolved."""
-        if len(self.waiting) < WAITING:
+        proxy = self.proxy
+        if len(self.waiting) < WAITING and proxy.kept + len(data) < KEPT_MAX:
             self.waiting.append(bytes(data))
+            proxy.kept += len(data)
         else:
-            self.proxy.counts.drop(Drop.QUEUE)
+            proxy.counts.drop(Drop.QUEUE)
+
+    def _waited(self) -> list[bytes]:
+        """What has waited; nothing does any more."""
+        waiting, self.waiting = self.waiting, []
+        self.proxy.kept -= sum(map(len, waiting))
+        return waiting
 
     def _send(self, data: memoryview, instant: float) -> None:
         counts = self.proxy.counts
@@ -306,7 +313,7 @@ class UdpFlow:
         if self.resolving is not None:
             self.resolving.cancel()
             self.resolving = None
-        self.waiting.clear()
+        self._waited()
         self.candidates = _NONE
         self._leave()
         if self.handle is not None:
