@@ -82,7 +82,7 @@ class OriginApp:
         if self.tcp is not None:
             with binding(*self.tcp[1:], "ports.tcp in the topology"):
                 await self.tcp[0].open(*self.tcp[1:])
-        self.node.fault_desk.turns.append(self._turn)
+        self.node.fault_desk.turns += [self._turn, self._turn_udp, self._turn_tcp]
 
     async def _turn(self, shut: bool) -> None:
         """Refuse connections, or take them again."""
@@ -90,6 +90,18 @@ class OriginApp:
             await web.TCPSite(self._runner, *self.address, backlog=BACKLOG).start()
         else:
             await self._stop_accepting()
+
+    async def _turn_udp(self, shut: bool) -> None:
+        for udp, host, port in self.udp:
+            udp.close()
+            if not shut:
+                udp.open(host, port)
+
+    async def _turn_tcp(self, shut: bool) -> None:
+        if self.tcp is not None:
+            self.tcp[0].close()
+            if not shut:
+                await self.tcp[0].open(*self.tcp[1:])
 
     async def _stop_accepting(self) -> None:
         """Close the address, idle connections now, and each busy one after its answer."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 from urllib.request import urlopen
@@ -34,7 +35,12 @@ pools:
     health: {kind: none}
     ejection: {consecutive: 0, success_rate: false}
     retry: {hedge_after: 0.05}
+  tcp: {tier: origin, service: tcp, ejection: {time: 0.5}}
+  udp: {tier: origin, service: udp, ejection: {time: 0.5}}
 edge: {pool: origins}
+l4:
+  tcp: {protocol: tcp, pool: tcp}
+  udp: {protocol: udp, pool: udp}
 routes:
   - {host: hedged.example, pool: unwatched}
   - {pool: origins}
@@ -132,6 +138,36 @@ def test_a_share_of_errors_is_found_by_ejection_and_not_by_a_health_check(sound:
 def test_who_refuses_costs_no_post_either(sound: RunningLab) -> None:
     order(sound, "origin-1", "--refuse")
     assert ask(sound, MANY, "POST") == {200: MANY}
+
+
+def tcp_flow(running: RunningLab) -> str:
+    """Which server a new connection reaches."""
+    with socket.create_connection(("127.0.0.1", running.base + 1), 20) as flow:
+        return flow.makefile("rb").readline().decode().rpartition(" ")[2].strip()
+
+
+def udp_flow(running: RunningLab) -> str:
+    """Which server a new source reaches."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flow:
+        flow.settimeout(0.5)
+        for _ in range(40):
+            flow.sendto(b"?", ("127.0.0.1", running.base + 2))
+            try:
+                return flow.recv(65536).partition(b"\n")[0].decode().rpartition(" ")[2]
+            except TimeoutError:
+                continue
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize("flow", [tcp_flow, udp_flow])
+def test_who_refuses_takes_no_flows(sound: RunningLab, flow: Callable[[RunningLab], str]) -> None:
+    others = {"origin-2", "origin-3"}
+    until(lambda: flow(sound) == "origin-1", "it takes its turn")
+    order(sound, "origin-1", "--refuse")
+    until(lambda: {flow(sound) for _ in range(6)} <= others, "it takes none")
+    assert Counter(flow(sound) in others for _ in range(12)) == {True: 12}
+    order(sound, "--clear")
+    until(lambda: flow(sound) == "origin-1", "it takes its turn again")
 
 
 def test_a_slow_one_of_three_is_hedged(sound: RunningLab) -> None:
