@@ -38,7 +38,6 @@ from cdnlab.pool.retry import NotAgain, may_repeat
 if TYPE_CHECKING:
     from cdnlab.forward.forwarder import Forwarder
     from cdnlab.net.exchange import Exchange
-    from cdnlab.pool.pool import Passed
 
 #: Why a backend that was asked is passed over.
 ASKED = frozenset((Reason.CONNECT_FAILED, Reason.RESPONSE_FAILED, Reason.TIMED_OUT, Reason.BAD_STATUS))
@@ -123,17 +122,6 @@ class Attempts:
         has no room the request waits for it, since another one does not know its client."""
         self._pinned = backend
 
-    def others(self) -> Passed:
-        """Why each backend but the one that answers was not chosen; slow, for people."""
-        backend, pool = self.backend, self.owner.pool
-        if backend is None:
-            return []
-        explained = pool.explain(self.request.place, backend, self.key)
-        if backend is not self._pinned:
-            return explained
-        out = {other.name for other in pool.unusable}
-        return [(name, reason if name in out else Reason.NOT_KEPT) for name, reason in explained]
-
     def adopt(self, upload: Upload) -> None:
         """Send the body that another pool was to have."""
         self.upload = upload
@@ -149,11 +137,6 @@ class Attempts:
             self._beside = Beside(self)  # type: ignore[arg-type]
             self._beside.begin()
         self._next(self.started)
-
-    @property
-    def seconds_upstream(self) -> float:
-        """From the beginning to the response's head; so far, if it has not come."""
-        return (self.head_at or now()) - self.started
 
     def _line_up(self) -> Iterator[Backend]:
         """The candidates. A pinned one comes first, and the pool is not asked to choose until that has failed."""
@@ -272,7 +255,9 @@ class Attempts:
 
     def another(self) -> Backend | None:
         """The next candidate with room, taken from the list."""
-        return next((each for each in self._candidates or self._line_up() if self.owner.room(each)), None)
+        room, panic = self.owner.room, self.owner.pool.panic
+        candidates = self._candidates or self._line_up()
+        return next((each for each in candidates if (each.usable or panic) and room(each)), None)
 
     def others_left(self) -> bool:
         """Whether the pool offers anybody who was not asked; it costs nobody's turn."""

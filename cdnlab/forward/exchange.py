@@ -20,6 +20,7 @@ from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
 
 if TYPE_CHECKING:
+    from cdnlab.pool.pool import Passed
     from cdnlab.wire.fields import Field
     from cdnlab.wire.response import ResponseBlock
 
@@ -28,6 +29,24 @@ class Forward(Attempts):
     """One exchange under way: the upstream's sink, and the source of the response's body."""
 
     __slots__ = ()
+
+    # -- for people -------------------------------------------------------------------------------------------------
+
+    @property
+    def seconds_upstream(self) -> float:
+        """From the beginning to the response's head; so far, if it has not come."""
+        return (self.head_at or now()) - self.started
+
+    def others(self) -> Passed:
+        """Why each backend but the one that answers was not chosen; slow, for people."""
+        backend, pool = self.backend, self.owner.pool
+        if backend is None:
+            return []
+        explained = pool.explain(self.request.place, backend, self.key)
+        if backend is not self._pinned:
+            return explained
+        out = {other.name for other in pool.unusable}
+        return [(name, reason if name in out else Reason.NOT_KEPT) for name, reason in explained]
 
     # -- attempts that are given up ---------------------------------------------------------------------------------
 

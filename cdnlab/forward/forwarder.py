@@ -231,11 +231,6 @@ class Forwarder:
         if self.silence is not None:
             self.silence.look(instant)
 
-    def stop(self) -> None:
-        """No more upkeep; what runs ends as it would."""
-        if self.tick in self.connector.sweep.ticks:
-            self.connector.sweep.ticks.remove(self.tick)
-
     def status(self) -> dict[str, object]:
         """For /status."""
         return {

@@ -79,7 +79,7 @@ QUEUED = MetricSpec(
     "cdnlab_pool_queue_total",
     "counter",
     ("pool", "result"),
-    "Requests for which no backend had room: `served` after a wait, `left`, or refused (`queue_full`, `queue_timeout`).",
+    "Requests for which no backend had room: `served` after a wait, `left`, or refused: `queue_full`, `queue_timeout`.",
 )
 QUEUE_SECONDS = MetricSpec(
     "cdnlab_pool_queue_wait_seconds_total",
