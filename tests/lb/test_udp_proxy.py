@@ -402,6 +402,37 @@ async def test_a_name_that_means_nothing_is_passed_over() -> None:
         assert await each.ask(each.client(), b"x") == b"echo-1 x"
 
 
+async def test_what_waits_for_a_name_is_bounded_and_goes_on_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lb.udp_flow
+
+    async with bench(1) as each:
+        echo, answer = each.echoes[0], asyncio.get_running_loop().create_future()
+        each.proxy.forwarder.pool = Pool("echo", [Backend("slow", "slow.invalid", echo.port)])
+        resolver: Any = each.proxy.forwarder.connector.resolver
+        each.proxy.forwarder.connector.resolver = resolver_of(answer)
+        client, other = each.client(), each.client()
+        for number in range(10):
+            client.send(b"%d" % number, each.vip.address)
+        await until(lambda: each.dropped(Drop.QUEUE) == 2, "two of ten are too many")
+        monkeypatch.setattr(lb.udp_flow, "KEPT_MAX", 100)
+        other.send(bytes(200), each.vip.address)
+        await until(lambda: each.dropped(Drop.QUEUE) == 3, "more bytes than may wait in all")
+        assert each.proxy.kept == 8
+        answer.set_result([(socket.AF_INET, ("127.0.0.1", echo.port))])
+        assert [(await client.heard())[0] for _ in range(8)] == [b"echo-1 %d" % number for number in range(8)]
+        each.proxy.forwarder.connector.resolver = resolver
+
+
+def resolver_of(answer: asyncio.Future[Any]) -> Any:
+    """A resolver whose answer comes when the test wants it."""
+
+    class Resolver:
+        async def addresses(self, host: str, port: int) -> Any:
+            return await asyncio.shield(answer)
+
+    return Resolver()
+
+
 # -- strangers and bad input ---------------------------------------------------------------------------------------
 
 
