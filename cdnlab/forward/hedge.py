@@ -130,7 +130,10 @@ class Hedge:
         self.forward.owner.pending.freed(self._leave())
 
     def abandoned(self, backend: Backend, detail: str) -> bool:
-        """Its backend has gone."""
+        """Its backend has gone. Not ours to end if it has ended by then: its connection may be another request's."""
+        beside = self.forward._beside
+        if beside is None or beside.hedge is not self:
+            return False
         task = self._dialled()
         if task is not None:
             task.cancel()

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from cdnlab.forward import forwarder
 from cdnlab.net.tasks import running
 from cdnlab.pool.retry import NotAgain
 from tests.support.balancers import Running, balancer
@@ -245,6 +246,32 @@ async def test_a_client_that_leaves_ends_both() -> None:
         await asyncio.wait_for(slower.given_up.wait(), 5)
         assert quiet(lb)
         assert "forward.hedge" not in running()
+
+
+async def test_who_has_left_when_its_turn_to_be_moved_comes_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those who wait for a backend that has gone are moved in slices, and much happens between two of them."""
+    monkeypatch.setattr(forwarder, "SLICE", 1)
+    monkeypatch.setattr(forwarder, "PAUSE", 0.05)
+    slow, slower = Slow(), Slow()
+    async with (
+        Origin(slow) as one,
+        Origin(slower) as two,
+        balancer(one, two, pool={**HEDGE, "algorithm": "first"}) as lb,
+        await lb.client() as client,
+        await lb.client() as other,
+    ):
+        for each in (client, other):
+            await each.send(GET)
+        await until(lambda: lb.backend(1).live == 2, "both are asked a second time")
+        lb.app.forwarders["servers"].abandon(lb.backend(1))
+        slow.go.set()
+        for each in (client, other):
+            assert (await each.response()).body == b"first"
+        await asyncio.sleep(0.1)
+        assert quiet(lb)
+        assert lb.backend(1).failures == 1
 
 
 async def test_one_backend_alone_is_not_asked_twice() -> None:
