@@ -266,7 +266,10 @@ def _foreign(request: web.Request) -> bool:
     origin = request.headers.get("Origin")
     if origin is None:
         return False
-    sender = urlsplit(origin).netloc
+    try:
+        sender = urlsplit(origin).netloc
+    except ValueError:  # "http://[": no browser says that
+        return True
     moved = sender.partition(".")[
         2
     ]  # balancers take the place out of gru.localhost, which nobody else can have

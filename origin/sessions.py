@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from cdnlab.net import clock
@@ -132,7 +133,9 @@ class Local:
     async def change(self, identity: str, act: Callable[[Session], None]) -> Session:
         """See Keeper. Nothing is awaited between reading and writing, so nobody comes between."""
         session = await self.read(identity)
-        act(session)
+        changed = replace(session, cart=dict(session.cart))
+        act(changed)
+        session.cart, session.version = changed.cart, changed.version
         return session
 
     async def end(self, identity: str) -> None:

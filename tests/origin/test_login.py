@@ -127,6 +127,7 @@ async def test_the_cookie(anna: aiohttp.ClientSession) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://gru.{bare}"},
         {"Origin": "http://gru.localhost.evil.example"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "{host}"},

@@ -123,3 +123,16 @@ async def test_a_local_session_is_one_servers_own() -> None:
     assert [len(keeper) for keeper in keepers] == [1, 0]
     await keepers[0].end(identity)
     assert await refusal_of(keepers[0].read(identity)) is Refusal.UNKNOWN_SESSION
+
+
+async def test_a_change_that_is_refused_in_the_middle_leaves_a_local_session_alone() -> None:
+    keeper = Local(60)
+    identity = await keeper.make(Session("kim", {1: 1, 2: 999}))
+
+    def act(session: Session) -> None:
+        session.take(1)
+        session.put(2)
+
+    assert await refusal_of(keeper.change(identity, act)) is Refusal.FULL
+    found = await keeper.read(identity)
+    assert (found.cart, found.version) == ({1: 1, 2: 999}, 1)
