@@ -25,10 +25,10 @@ LARGE = 65536
 TURNS = 4
 """Reads of one direction in a row, so 1 MiB through a pipe and a quarter of a millisecond; then the others' turn."""
 
-IN, OUT, ERR = 1, 4, 8
+IN, PRI, OUT, ERR = 1, 2, 4, 8
 _RDHUP = 0x2000
 _ET = 1 << 31
-READING = IN | _RDHUP
+READING = IN | PRI | _RDHUP
 
 _FLAGS = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 _RESET = struct.pack("ii", 1, 0)
@@ -58,7 +58,7 @@ class Half:
 
     __slots__ = (
         "bulk", "done", "flow", "full", "left", "mask", "moved", "number", "other", "pipe", "piped", "recv", "relay",
-        "send", "side", "sink", "source",
+        "send", "side", "sink", "source", "urgent",
     )  # fmt: skip
 
     other: Half
@@ -88,6 +88,9 @@ class Half:
         """The sink takes no more; the source is not read."""
         self.done = False
         """The source has ended, and the sink been told."""
+        self.urgent = False
+        """The source marks bytes as urgent. A read ends before such a mark though more is there, and a splice never
+        passes it (tcp(7)), so all is copied from then on."""
 
     # -- what the kernel says -------------------------------------------------------------------------------------
 
@@ -95,6 +98,8 @@ class Half:
         """Anything but bytes to copy: the sink of the other direction has room, the source has ended or broken off."""
         if events & OUT and self.other.full:
             self.other.drained(instant)
+        if events & PRI:
+            self.urgent, self.bulk = True, False
         if not events & ~OUT or self.relay._table.get(self.number) is not self:
             return
         if not self.done and not self.full:
@@ -109,7 +114,7 @@ class Half:
         elif sent < len(data):
             self.block(data[sent:])
         else:
-            self.bulk = True
+            self.bulk = not self.urgent
             self.pump(instant)
 
     def pump(self, instant: float) -> None:
@@ -135,7 +140,7 @@ class Half:
                 if sent >= 0:
                     self.block(data[sent:])
                 return
-            self.bulk = size == LARGE
+            self.bulk = size == LARGE and not self.urgent
         self.relay.again(self)
 
     def _send(self, data: bytes) -> int:

@@ -43,7 +43,9 @@ class Linked:
         loop = asyncio.get_running_loop()
         try:
             for sock in (near, far):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if sock.family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent byte is one, too
             await link.attach(loop, self.far, far, rtt=rtt, window=window)
             if ahead:
                 self.far.write(ahead)

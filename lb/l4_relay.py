@@ -85,6 +85,8 @@ class Relay:
             for half in (up, down):
                 if half.source.family != socket.AF_UNIX:
                     half.source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    # an urgent byte is one of the stream, too
+                    half.source.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
                 self._epoll.register(half.number, half.mask)
                 self._table[half.number] = half
         except OSError:

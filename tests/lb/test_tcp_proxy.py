@@ -117,6 +117,27 @@ async def test_without_pipes_it_is_copied_and_as_right() -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_a_byte_that_is_marked_as_urgent_is_carried_and_holds_nothing_up(
+    where: dict[str, Any], size: int
+) -> None:
+    async with Origin(echo) as origin, l4(origin, where=where) as lb, await client(lb) as wire:
+        sending = asyncio.ensure_future(wire.send(BIG[:size]))
+        assert await wire.exactly(size) == BIG[:size]
+        await sending
+        wire.sock.send(b"!", socket.MSG_OOB)
+        sending = asyncio.ensure_future(wire.send(BIG[:size]))
+        assert await wire.exactly(size + 1) == b"!" + BIG[:size]
+        await sending
+        sending = asyncio.ensure_future(wire.send(BIG[:size]))
+        assert await wire.exactly(size // 2) == BIG[: size // 2]
+        await sending
+        wire.sock.send(b"!", socket.MSG_OOB)
+        wire.half_close()
+        assert await wire.rest() == BIG[size // 2 : size] + b"!"
+
+
+@BOTH
 async def test_a_server_may_speak_first(where: dict[str, Any]) -> None:
     async def greet(wire: Wire) -> None:
         await wire.send(b"220 hello\r\n")
