@@ -27,15 +27,18 @@ def open_vips(topology: Topology) -> dict[str, socket.socket]:
     layer 4 as lb.l4_listeners.inherited_key has it. Whoever holds the VIP accepts from them, or reads UDP's. LabError
     if one is taken."""
     found: dict[str, socket.socket] = {}
-    for vip in topology.vips:
-        host, port = topology.vip_address(vip)
-        if vip.http:
-            found[vip.name] = open_vip((host, port))
-        for name, spec in topology.l4.items():
-            where = (host, topology.l4_port(spec))
-            found[f"{vip.name}/{name}"] = open_vip(
-                where, udp=spec.protocol == "udp", purpose=f"the VIP's {name}"
-            )
+    try:
+        for vip in topology.vips:
+            host, port = topology.vip_address(vip)
+            if vip.http:
+                found[vip.name] = open_vip((host, port))
+            for name, spec in topology.l4.items():
+                where, udp = (host, topology.l4_port(spec)), spec.protocol == "udp"
+                found[f"{vip.name}/{name}"] = open_vip(where, udp=udp, purpose=f"the VIP's {name}")
+    except BaseException:
+        for sock in found.values():
+            sock.close()
+        raise
     return found
 
 
