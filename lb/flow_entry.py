@@ -185,7 +185,7 @@ def packed(host: str) -> bytes:
     return _packed(host)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def _packed(host: str) -> bytes:
     try:
         address = ip_address(host.partition("%")[0])
