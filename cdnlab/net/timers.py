@@ -9,10 +9,13 @@ period, which is what timeouts of seconds can afford.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from cdnlab.net.clock import now
+
+log = logging.getLogger("cdnlab.net")
 
 PERIOD = 0.25
 #: Connections looked at in one go: bounds the stall of one sweep to about half a millisecond.
@@ -46,7 +49,10 @@ class Sweep:
         instant = now()
         if not self._pending:
             for tick in tuple(self.ticks):
-                tick(instant)
+                try:
+                    tick(instant)
+                except Exception:  # one pool's upkeep must not end every connection's timeouts
+                    log.exception("a tick of the sweep failed")
             self._pending = list(self.members)
         batch = self._pending[-BATCH:]
         del self._pending[-BATCH:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 
+import pytest
+
 from cdnlab.net import tasks, timers
 from cdnlab.net.clock import now
 from cdnlab.net.timers import Sweep
@@ -79,3 +81,22 @@ async def test_tasks_are_kept_named_logged_and_ended(caplog: object) -> None:
     assert "task fails failed: RuntimeError: scripted" in caplog.text  # type: ignore[attr-defined]
     assert await tasks.cancel_all() == ()
     assert tasks.running() == ()
+
+
+async def test_ticks_come_with_each_round_and_one_that_fails_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sweep = Sweep(asyncio.get_running_loop())
+    ticked: list[float] = []
+
+    def fails(instant: float) -> None:
+        ticked.append(instant)
+        raise ValueError("scripted")
+
+    sweep.ticks += [fails, ticked.append]
+    member = Member(now() + 0.3, sweep)
+    await until(lambda: member.called, "the member is called all the same")
+    assert len(ticked) >= 2
+    assert ticked[0] == ticked[1], "one look at the clock serves all"
+    assert "a tick of the sweep failed" in caplog.text
+    sweep.stop()
