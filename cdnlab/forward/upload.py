@@ -80,13 +80,15 @@ class Upload:
             if self.done:
                 upstream.end(self.trailers)
         elif self._expect:
+            self._cancel_timer()
             self._timer = loop.call_later(EXPECT_TIMEOUT, self._stop_waiting)
         else:
             self._start()
 
     def between(self) -> None:
-        """There is no upstream just now."""
+        """There is no upstream just now, so nobody who could be waited for, and nowhere to send a body to."""
         self.upstream = None
+        self._cancel_timer()
         if self.started and not self.done:
             self.exchange.pause_body()
 

@@ -109,6 +109,33 @@ async def test_a_backend_that_ignores_the_expectation_gets_the_body_after_a_whil
         assert origin.requests[0].body == b"body"
 
 
+async def test_between_two_attempts_no_body_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have nowhere to go, and what does not fit the replay buffer would be lost."""
+    monkeypatch.setattr(forward_upload, "EXPECT_TIMEOUT", 0.05)
+
+    async def closes(wire: Wire) -> None:
+        await wire.request_head()
+
+    pool = {"algorithm": "first", "breaker": {"requests": 1, "wait": "5s"}}
+    async with (
+        Origin(closes) as one,
+        Origin() as two,
+        balancer(one, two, pool=pool, upstream={"replay_bytes": 1000}) as lb,
+        await lb.client() as client,
+    ):
+        forwarder, second = lb.app.forwarders["servers"], lb.backend(1)
+        second.live += 1
+        await client.send(EXPECT.replace(b"Content-Length: 4\r\n", b"Content-Length: 5000\r\n"))
+        await until(lambda: len(forwarder.pending) == 1, "it waits for the other one")
+        assert await client.silent(0.1)
+        second.live -= 1
+        forwarder.pending.freed(second)
+        assert (await client.interim()).status == 100
+        await client.send(b"x" * 5000)
+        assert (await client.response()).status == 200
+        assert two.requests[0].body == b"x" * 5000
+
+
 async def test_a_final_answer_to_the_expectation_ends_both_connections() -> None:
     async def script(wire: Wire) -> None:
         await wire.request_head()
