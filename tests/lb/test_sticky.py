@@ -16,8 +16,8 @@ from cdnlab.net.clock import now, wall
 from cdnlab.pool.health import State
 from cdnlab.pool.pin_cookie import Refused, Signer
 from cdnlab.pool.sticky import Repin
-from tests.support.balancers import Running, balancer
-from tests.support.peers import Message, Origin, Script, Wire, free_port, until
+from tests.support.balancers import Running, balancer, topology
+from tests.support.peers import OK, Message, Origin, Script, Wire, free_port, until
 
 OURS = b"cdnlab-pin"
 
@@ -435,6 +435,35 @@ async def test_a_pinned_client_waits_for_its_own_where_there_is_no_room() -> Non
             backend.live -= 1
             forwarder.pending.freed(backend)
             assert who(await client.response()) == who(first)
+
+
+async def test_other_settings_while_an_answer_is_awaited() -> None:
+    """They know nothing of the route that its request came by, and its client is told with the next answer."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            asked.set()
+            await go.wait()
+            await wire.send(OK)
+
+    def settings(lifetime: str) -> dict[str, Any]:
+        return {"sticky": {"mode": "cookie", "lifetime": lifetime}}
+
+    async with (
+        Origin(slow) as one,
+        balancer(one, pool=settings("1h")) as lb,
+        await lb.client() as client,
+    ):
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.wait_for(asked.wait(), 5)
+        assert lb.node.prepare is not None
+        lb.node.prepare(topology(one, pool=settings("2h")))()
+        go.set()
+        assert (await client.response()).status == 200
+        assert (await client.get()).one(b"set-cookie") is not None
+        assert lb.backend().live == 0
 
 
 async def test_each_route_has_a_pin_of_its_own() -> None:
