@@ -3,17 +3,19 @@
 Decides nothing about flows: it is given two connected sockets, says when bytes went by and how it ended. It must not
 know pools, PROXY headers, nor the flow table.
 
-Three designs were measured with HAProxy 2.6 beside them (mode tcp, one thread; 64 connections; CPU of the process, the
-lowest third of nine samples of one second, on two cores that others used, too):
+Three designs were measured with HAProxy 2.6 beside them (mode tcp, one thread; 64 connections; CPU of the process; the
+lowest third of ten samples of one second for 1 KiB, the median of four for 1 MiB; on two cores that others used, too):
 
-                                        1 KiB exchanges        bodies of 1 MiB
-    HAProxy, buffers of 64 KiB               19.2 µs               730 µs (with splice-auto 680 µs)
-    uvloop's transports                      19.5 µs               400 µs
-    one reader per socket on uvloop          19.1 µs               410 µs with a buffer of 256 KiB
-    this file                                19.2 µs               190 to 250 µs
+                                                     1 KiB exchanges        bodies of 1 MiB
+    HAProxy, buffers of 64 KiB                            18.6 us               914 us
+    HAProxy, splice-auto                                                        959 us
+    uvloop's transports, counts and limits on             23.9 us               691 us
+    a reader per socket on uvloop, nothing else on        21.2 us               about as much
+    this file, counts and limits on                       22.0 us               308 us
 
-For 1 KiB all need the same four system calls (two of each recv and send), and these are nine tenths of it. So what
-is left to choose by is large bodies, and there splice(2) wins: their bytes stay in the kernel. uvloop's transports
+For 1 KiB all need the same four system calls (two of each recv and send): 16 us of it for everybody. The rest is Python,
+where HAProxy has 1.5. What is left to choose by is large bodies, and there splice(2) wins: their bytes stay in the
+kernel. uvloop's transports
 would not share their sockets, so both ends are sockets of our own, watched by an epoll of our own, which the loop sees
 as one descriptor: one call tells all that is ready. It is edge-triggered, so that between a request and its answer
 nothing is registered anew. A read that got less than it asked for has emptied the socket; the end of the stream is told
