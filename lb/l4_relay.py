@@ -3,23 +3,23 @@
 Decides nothing about flows: it is given two connected sockets, says when bytes went by and how it ended. It must not
 know pools, PROXY headers, nor the flow table.
 
-Three designs were measured with HAProxy 2.6 beside them (mode tcp, one thread; 64 connections; CPU of the process; the
-lowest third of ten samples of one second for 1 KiB, the median of four for 1 MiB; on two cores that others used, too):
+Two designs were carried through and measured with HAProxy 2.6 beside them (mode tcp, one thread; 64 connections; CPU of
+the process; the lowest third of ten samples of one second for 1 KiB, the median of four for 1 MiB; on two cores that
+others used, too):
 
                                                      1 KiB exchanges        bodies of 1 MiB
     HAProxy, buffers of 64 KiB                            18.6 us               914 us
     HAProxy, splice-auto                                                        959 us
     uvloop's transports, counts and limits on             23.9 us               691 us
-    a reader per socket on uvloop, nothing else on        21.2 us               about as much
     this file, counts and limits on                       22.0 us               308 us
 
-For 1 KiB all need the same four system calls (two of each recv and send): 16 us of it for everybody. The rest is Python,
-where HAProxy has 1.5. What is left to choose by is large bodies, and there splice(2) wins: their bytes stay in the
-kernel. uvloop's transports
-would not share their sockets, so both ends are sockets of our own, watched by an epoll of our own, which the loop sees
-as one descriptor: one call tells all that is ready. It is edge-triggered, so that between a request and its answer
-nothing is registered anew. A read that got less than it asked for has emptied the socket; the end of the stream is told
-apart by EPOLLRDHUP (epoll(7)). A quiet flow has no buffer.
+For 1 KiB all need the same four system calls, two of each recv and send: 16 us of it for everybody. The rest is Python,
+where HAProxy has 1.5; a reader per socket on uvloop came to as much as this. What is left to choose by is large bodies,
+and there splice(2) wins: their bytes stay in the kernel. uvloop's transports would not share their sockets, so both
+ends are sockets of our own, watched by an epoll of our own, which the loop sees as one descriptor: one call tells all
+that is ready. It is edge-triggered, so that between a request and its answer nothing is registered anew. A read that got
+less than it asked for has emptied the socket; the end of the stream is told apart by EPOLLRDHUP (epoll(7)). A quiet flow
+has no buffer.
 
 A direction begins by copying. When a read gets all that it asked for there is more to come: what follows is spliced,
 until the socket is empty; and while that pays, the next burst begins with splicing. Small messages never see a pipe.
