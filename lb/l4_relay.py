@@ -17,9 +17,9 @@ For 1 KiB all need the same four system calls, two of each recv and send: 16 us 
 where HAProxy has 1.5; a reader per socket on uvloop came to as much as this. What is left to choose by is large bodies,
 and there splice(2) wins: their bytes stay in the kernel. uvloop's transports would not share their sockets, so both
 ends are sockets of our own, watched by an epoll of our own, which the loop sees as one descriptor: one call tells all
-that is ready. It is edge-triggered, so that between a request and its answer nothing is registered anew. A read that got
-less than it asked for has emptied the socket; the end of the stream is told apart by EPOLLRDHUP (epoll(7)). A quiet flow
-has no buffer.
+that is ready. It is edge-triggered, so that between a request and its answer nothing is registered anew. A read that
+got less than it asked for has emptied the socket; the end of the stream is told apart by EPOLLRDHUP (epoll(7)). A
+quiet flow has no buffer.
 
 A direction begins by copying. When a read gets all that it asked for there is more to come: what follows is spliced,
 until the socket is empty; and while that pays, the next burst begins with splicing. Small messages never see a pipe.
