@@ -152,8 +152,8 @@ class StickySpec(Section):
     )
     cookie: CookieName | None = setting(
         None,
-        "The cookie's name: ours, by default `cdnlab-pin`, or `cdnlab-pin-POOL` where several pools have one; with `learn` "
-        "the application's, which has to be given.",
+        "The cookie's name: ours, by default `cdnlab-pin`, or `cdnlab-pin-POOL` where several pools have one; with "
+        "`learn` the application's, which has to be given.",
     )
     prefix4: int = setting(
         32, "Bits of an IPv4 address that make a client, for `source`.", "bits", ge=1, le=32
