@@ -247,6 +247,16 @@ class Attempts:
             self._beside.ticket = None
         self._try(backend, instant)
 
+    def elsewhere(self, instant: float) -> None:
+        """The queue's call: the one backend that it has waited for is gone."""
+        if self._beside is not None:
+            self._beside.ticket = None
+        if self._pinned is not None:
+            if self.passed is None:
+                self.passed = []
+            self.passed.append((self._pinned.name, self._pinned.reason()))
+        self._next(instant)
+
     def waited_in_vain(self, seconds: float) -> None:
         """The queue's call: it has waited for as long as it may."""
         if self._beside is not None:

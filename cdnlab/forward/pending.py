@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cdnlab.net.clock import now
 from cdnlab.pool.breaker import Pending, Ticket
+from cdnlab.pool.sticky import dead
 
 if TYPE_CHECKING:
     import asyncio
@@ -68,16 +69,25 @@ class Queue:
         self.line.leave(ticket)
 
     def freed(self, backend: Backend) -> None:
-        """There may be room at `backend`: it goes to the oldest who may have it."""
-        if len(self.line) and backend.usable and self.owner.room(backend):
-            instant = now()
-            forward = self.line.next_for(backend.name, instant)
+        """There may be room at `backend`: it goes to the oldest who may have it. One that drains has none for new
+        clients, and keeps its own."""
+        if len(self.line) and self.owner.room(backend):
+            instant, panic = now(), self.owner.pool.panic
+            if not panic and dead(backend) is not None:
+                return
+            forward = self.line.next_for(backend.name, instant, backend.usable or (panic and backend.wanted))
             if forward is not None:
                 forward.turn(backend, instant)
 
     def look(self, instant: float) -> None:
-        """Backends may have become usable, or connections have gone: fill what room there is."""
-        for backend in self.owner.pool.backends:
+        """Backends may have become usable or have gone, and so may connections: fill what room there is."""
+        pool = self.owner.pool
+        for name in self.line.awaited():
+            found = next((each for each in pool.backends if each.name == name), None)
+            if found is None or (dead(found) is not None and not pool.panic):
+                for forward in self.line.dismiss(name):
+                    forward.elsewhere(instant)
+        for backend in pool.backends:
             before = -1
             while before != len(self.line):
                 before = len(self.line)

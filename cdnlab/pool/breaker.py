@@ -80,9 +80,10 @@ class Pending(Generic[E]):
         if self._take(ticket):
             self.left += 1
 
-    def next_for(self, backend: str, now: float) -> E | None:
-        """The oldest that may go to `backend`, which has room; it waits no more. None if there is nobody."""
-        first = self._first(None, backend)
+    def next_for(self, backend: str, now: float, anybody: bool = True) -> E | None:
+        """The oldest that may go to `backend`, which has room; it waits no more. None if there is nobody. Without
+        `anybody` only those that are pinned to it may."""
+        first = self._first(None, backend) if anybody else None
         pinned = self._first(backend, backend)
         if first is None or (pinned is not None and pinned.number < first.number):
             first = pinned
@@ -101,6 +102,17 @@ class Pending(Generic[E]):
             self._take(ticket)
         self.late += len(late)
         return [ticket.entry for ticket in late]
+
+    def awaited(self) -> list[str]:
+        """The backends for which alone somebody waits."""
+        return [name for name in self._lines if name is not None]
+
+    def dismiss(self, backend: str) -> list[E]:
+        """Those who wait for `backend` alone, which is gone; they wait no more."""
+        line = self._lines.pop(backend, {})
+        self.count -= len(line)
+        self.left += len(line)
+        return [ticket.entry for ticket in line.values()]
 
     def oldest(self) -> float | None:
         """Since when the one who waits longest has waited."""

@@ -63,6 +63,8 @@ _SENTENCES = {
     Repin.OVERTAKEN: "another one was asked beside it, and answered first",
 }
 _FAILED = {
+    Reason.DOWN: Repin.DOWN,
+    Reason.EJECTED: Repin.EJECTED,
     Reason.CONNECT_FAILED: Repin.CONNECT_FAILED,
     Reason.RESPONSE_FAILED: Repin.RESPONSE_FAILED,
     Reason.TIMED_OUT: Repin.TIMED_OUT,

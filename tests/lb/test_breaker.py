@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from cdnlab.pool.health import State
 from tests.support.balancers import Running, balancer
 from tests.support.peers import OK, Origin, Wire, until
 
@@ -204,6 +205,22 @@ async def test_a_backend_that_comes_back_is_given_to_who_waits() -> None:
         assert two.connections == 0
         pool.enable("server-2")
         await until(lambda: two.requests, "the other one is asked")
+        gate.go.release()
+        gate.go.release()
+        for client in clients:
+            assert (await client.response()).status == 200
+        close(*clients)
+
+
+async def test_in_a_panic_who_waits_may_have_any_that_is_wanted() -> None:
+    gate = Gate()
+    async with (
+        Origin(gate) as one,
+        balancer(one, pool={**breaker(requests=1, wait=60.0), "panic": 1.0}) as lb,
+    ):
+        clients = await ask(lb, 2)
+        lb.backend().health.state = State.DOWN
+        lb.app.forwarders["servers"].pool.usable_changed()
         gate.go.release()
         gate.go.release()
         for client in clients:

@@ -437,6 +437,29 @@ async def test_a_pinned_client_waits_for_its_own_where_there_is_no_room() -> Non
             assert who(await client.response()) == who(first)
 
 
+@pytest.mark.parametrize("then", ["drains", "is down", "is removed"])
+async def test_who_waits_for_its_own_is_not_forgotten(then: str) -> None:
+    """One that drains keeps its clients; one that is gone can't, and they need not wait until their time is over."""
+    async with three(pool={"sticky": {"mode": "cookie"}, "breaker": {"requests": 1, "wait": "60s"}}) as lab:
+        first = await lab.ask()
+        forwarder = lab.lb.app.forwarders["servers"]
+        backend = forwarder.pool.backend(who(first).decode())
+        backend.live += 1
+        async with await lab.lb.client() as client:
+            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + pin(first) + b"\r\n\r\n")
+            await until(lambda: len(forwarder.pending) == 1, "it waits")
+            if then == "drains":
+                forwarder.pool.drain(backend.name)
+                backend.live -= 1
+                forwarder.pending.freed(backend)
+            elif then == "is down":
+                lab.down(who(first))
+            else:
+                forwarder.pool.remove(backend.name)
+            assert (who(await client.response()) == who(first)) is (then == "drains")
+        assert len(forwarder.pending) == 0
+
+
 async def test_other_settings_while_an_answer_is_awaited() -> None:
     """They know nothing of the route that its request came by, and its client is told with the next answer."""
     asked, go = asyncio.Event(), asyncio.Event()
