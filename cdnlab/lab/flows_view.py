@@ -23,7 +23,7 @@ NONE = "No balancer says anything of flows: none runs, or the topology has no `l
 
 
 def merged(nodes: Sequence[Json]) -> list[dict[str, Any]]:
-    """Every flow once, with `by` (who relays it, or None) and `known` (who else has an entry); live ones first."""
+    """Every flow once, with `by` (who relays it, or None) and `known` (who could go on with it); live ones first."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for node in nodes:
         for row in node.get("rows") or ():
@@ -33,8 +33,10 @@ def merged(nodes: Sequence[Json]) -> list[dict[str, Any]]:
             if entry is None or (live and entry["by"] is None):
                 known = [] if entry is None else [*entry["known"]]
                 entry = found[key] = {**row, "by": node["node"] if live else None, "known": known}
-            if not live:
+            if not live and row["state"] != "closed":
                 entry["known"].append(node["node"])
+    for entry in found.values():
+        entry["known"] = [name for name in dict.fromkeys(entry["known"]) if name != entry["by"]]
     return sorted(found.values(), key=lambda row: (row["by"] is None, -row["first"]))
 
 
@@ -117,5 +119,5 @@ def _left(row: Json) -> str:
 def _who(row: Json) -> str:
     known = ", ".join(map(str, row["known"]))
     if row["by"] is None:
-        return f"nobody; known to {known}"
+        return f"nobody; known to {known}" if known else "nobody"
     return f"{row['by']}; known to {known}" if known else str(row["by"])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import select
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -97,24 +96,6 @@ def knows(running: RunningLab, node: str, clients: list[Client]) -> bool:
     return names <= {row["client"] for row in rows(running, node) if row["state"] != "closed"}
 
 
-@contextmanager
-def busy(client: Client) -> Iterator[None]:
-    """The client goes on asking meanwhile, so that its flow lives however long a command takes."""
-    over = threading.Event()
-
-    def ask() -> None:
-        while not over.wait(0.2):
-            client.ask()
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 @pytest.mark.parametrize("deed", ["kill", "pause"])
 def test_udp_flows_live_through_a_takeover(running: RunningLab, deed: str) -> None:
     """Eight sources, placed in turn: by chance they would all find their backend again once in 256 times."""
@@ -190,24 +171,22 @@ def test_a_clients_new_connections_follow_its_entry_also_after_a_takeover(runnin
 
 
 def test_status_shows_each_flow_once_with_both_four_tuples(running: RunningLab) -> None:
-    client = Client(running, "127.82.1.102")
-    with closing(client.sock):
-        origin = client.ask()
+    vip = ("127.0.0.1", running.base + 1)
+    with socket.create_connection(vip, PATIENCE, source_address=("127.82.1.102", 0)) as sock:
+        told = sock.recv(4096).decode().split()  # from BALANCER to ORIGIN node NAME
+        name = "{}:{}".format(*sock.getsockname())
         active = holder(running)
         other = "lb-b" if active == "lb-a" else "lb-a"
-        until(lambda: knows(running, other, [client]), "the replica")
-        with busy(client):
-            shown = running.cdnlab("status", "--flows").stdout.splitlines()
-            at = next(number for number, line in enumerate(shown) if client.name in line)
-            assert f"{client.name} > 127.0.0.1:{running.base + 2} | 127.0.1.1" in shown[at]
-            assert f"udp  active  {origin}" in shown[at - 1]
-            assert f"{active}; known to {other}" in shown[at - 1]
-            assert max(map(len, shown)) <= 80
-            wide = cdnlab(
-                "status", "--flows", "--state", str(running.directory), COLUMNS="180"
-            ).stdout.splitlines()
-            (line,) = [line for line in wide if client.name in line]
-            assert origin in line
-            assert f"127.0.0.1:{running.base + 2}" in line
-            assert any(line.startswith(active) and "active" in line for line in shown)
-            assert any(line.startswith(other) and "replica" in line and "old" in line for line in shown)
+        until(lambda: any(row["client"] == name for row in rows(running, other)), "the replica")
+        shown = running.cdnlab("status", "--flows").stdout.splitlines()
+        at = next(number for number, line in enumerate(shown) if name in line)
+        assert shown[at].strip() == f"{name} > 127.0.0.1:{vip[1]} | {told[1]} > {told[3]}"
+        assert f"tcp  active  {told[5]}" in shown[at - 1]
+        assert shown[at - 1].endswith(f"{active}; known to {other}")
+        assert max(map(len, shown)) <= 80
+        words = ("status", "--flows", "--state", str(running.directory))
+        wide = cdnlab(*words, COLUMNS="180").stdout.splitlines()
+        (line,) = [line for line in wide if name in line]
+        assert [cell in line for cell in (told[1], told[3], told[5], "active")] == [True] * 4
+        assert any(line.startswith(active) and "active" in line for line in shown)
+        assert any(line.startswith(other) and "replica" in line and "old" in line for line in shown)
