@@ -49,6 +49,9 @@ class Linked:
             await link.attach(loop, self.far, far, rtt=rtt, window=window)
             if ahead:
                 self.far.write(ahead)
+            if self.closed:  # meanwhile
+                abort(near)
+                return
             await link.attach(loop, self.near, near)
         except BaseException:
             self.close(reset=True)

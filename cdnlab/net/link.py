@@ -62,7 +62,8 @@ async def attach(
         raise
     name = server_name if tls else None
     making = spawn(
-        _make(loop.create_connection(lambda: outer, sock=sock, ssl=tls, server_hostname=name)), "attach"
+        _make(loop.create_connection(lambda: outer, sock=sock, ssl=tls, server_hostname=name), sock, loop),
+        "attach",
     )
     try:
         made = await asyncio.shield(making)
@@ -79,12 +80,22 @@ async def attach(
 
 async def _make(
     creating: Coroutine[Any, Any, tuple[asyncio.BaseTransport, Any]],
+    sock: socket.socket,
+    loop: asyncio.AbstractEventLoop,
 ) -> asyncio.BaseTransport | OSError:
-    """The transport, or the error as a value: if nobody waits any more, nobody need hear of it."""
+    """The transport, or the error as a value: if nobody waits any more, nobody need hear of it.
+
+    A protocol may close its transport in connection_made. uvloop then closes the descriptor and leaves its number in
+    `sock`, which would close it once more when it goes: by then it is another connection's, and libuv aborts the
+    process when it finds one gone that it watches.
+    """
     try:
-        return (await creating)[0]
+        transport = (await creating)[0]
     except OSError as error:
         return error
+    if transport.is_closing() and not isinstance(loop, asyncio.BaseEventLoop):
+        sock.detach()
+    return transport
 
 
 def _unmake(making: asyncio.Task[asyncio.BaseTransport | OSError]) -> None:

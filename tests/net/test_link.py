@@ -349,6 +349,23 @@ async def test_attach_closes_nothing_it_was_not_given() -> None:
         await link.connect(asyncio.get_running_loop(), Recorder, "127.0.0.1", port, rtt=RTT)
 
 
+@pytest.mark.parametrize("rtt", [0.0, 0.001])
+async def test_a_descriptor_is_closed_once_where_a_protocol_wants_no_connection(rtt: float) -> None:
+    class Unwilling(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.abort()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sock = socket.create_connection(server.getsockname())
+        sock.setblocking(False)
+        protocol = Unwilling()
+        await link.attach(asyncio.get_running_loop(), protocol, sock, rtt=rtt)
+        await until(lambda: protocol.at("lost") is not None, "it has ended")
+        await asyncio.sleep(0.01)
+        assert sock.fileno() == -1
+
+
 async def test_both_ends_of_a_tunnel_at_a_distance() -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
