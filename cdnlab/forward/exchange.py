@@ -18,6 +18,7 @@ from cdnlab.net.client import Broken, Upstream
 from cdnlab.net.clock import now
 from cdnlab.pool.backend import Backend
 from cdnlab.pool.reasons import Reason
+from cdnlab.pool.sticky import dead
 
 if TYPE_CHECKING:
     from cdnlab.pool.pool import Passed
@@ -241,8 +242,10 @@ class Forward(Attempts):
     def _once_more(self, backend: Backend) -> bool:
         """After an idle connection that was closed: send the request to the same backend on a fresh one, if it may be
         repeated. The backend's place is kept meanwhile, whoever waits for one."""
-        if self._over or self.headed or self._again or not backend.usable:
+        if self._over or self.headed or self._again:
             return False
+        if not backend.usable and (backend is not self._pinned or dead(backend) is not None):
+            return False  # who is pinned to it stays, also while it drains
         if self._never_again(sent=True) is not None:
             return False
         self._again = True

@@ -437,6 +437,33 @@ async def test_a_pinned_client_waits_for_its_own_where_there_is_no_room() -> Non
             assert who(await client.response()) == who(first)
 
 
+async def test_an_old_connection_to_one_that_drains_moves_nobody() -> None:
+    """It closes what is idle as it likes; that says nothing about itself."""
+
+    def aged(name: bytes) -> Script:
+        serve = server(name)
+
+        async def script(wire: Wire) -> None:
+            if wire.number:
+                await serve(wire)
+            await wire.request()
+            await wire.send(b"HTTP/1.1 200 OK\r\nServer-Name: %b\r\nContent-Length: 0\r\n\r\n" % name)
+            await wire.request()
+
+        return script
+
+    async with (
+        Origin(aged(b"server-1")) as one,
+        Origin(aged(b"server-2")) as two,
+        balancer(one, two, pool={"sticky": {"mode": "cookie"}}) as lb,
+    ):
+        lab = Three(lb)
+        first = await lab.ask()
+        lb.app.forwarders["servers"].pool.drain(who(first).decode())
+        assert who(await lab.ask(pin(first))) == who(first)
+        assert sum(lab.sticky.repins.values()) == 0
+
+
 @pytest.mark.parametrize("then", ["drains", "is down", "is removed"])
 async def test_who_waits_for_its_own_is_not_forgotten(then: str) -> None:
     """One that drains keeps its clients; one that is gone can't, and they need not wait until their time is over."""
