@@ -7,6 +7,7 @@ carried.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from cdnlab.forward.client import client_key
 from cdnlab.net import dial
 from cdnlab.net.clock import now
 from cdnlab.pool.reasons import Reason
+from lb.l4_flow import Refusal
+from lb.l4_stats import Refused
 from lb.udp_flow import may_go_on
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from cdnlab.pool.pool import Pool
     from lb.flow_entry import Address
     from lb.flow_table import FlowTable
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""The system has no descriptors or memory left."""
 
 
 class Choice:
@@ -67,7 +73,8 @@ class Choice:
         return known[1].get(name)
 
     async def dial(self, backend: Backend, forwarder: Forwarder) -> socket.socket | None:
-        """A connection to it; None, counted against it, if there is none in time."""
+        """A connection to it; None, counted against it, if there is none in time. Refusal where nobody could be
+        connected to."""
         connector = self._connector
         try:
             async with asyncio.timeout(self._timeout):
@@ -79,7 +86,9 @@ class Choice:
                     far = await dial.dial(found, connector.source_address)
         except TimeoutError:
             why = Reason.TIMED_OUT
-        except OSError:
+        except OSError as error:
+            if error.errno in EXHAUSTED:  # ours, and no fault of the backend's
+                raise Refusal(Refused.SYSTEM) from None
             why = Reason.CONNECT_FAILED
         else:
             connector.opened += 1

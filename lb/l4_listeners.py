@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cdnlab.lb")
 
 SPARE_DESCRIPTORS = 1024
-"""For everything that is no flow."""
+"""For everything that is no flow; where few are to be had, half of those."""
 
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -118,7 +118,10 @@ class Layer4:
 
     def start(self) -> None:
         """Begin to keep the flow table, and to hear of others' flows."""
-        have_descriptors(sum(2 * each.spec.max_flows for each in self._all))
+        wanted = sum(each.spec.max_flows for each in self.tcp)
+        self._around.most = most_flows(wanted)
+        if self._around.most < wanted:
+            log.info("descriptors are enough for %d of %d flows (ulimit -n)", self._around.most, wanted)
         self.flows.start(self._sweep)
 
     async def drain(self, deadline: float) -> None:
@@ -155,18 +158,21 @@ class Layer4:
         yield from self.flows.families()
 
 
-def have_descriptors(more: int) -> None:
-    """Raise this process's soft limit as far as flows may need it; a shell's is often 1,024, two for each flow."""
+def most_flows(wanted: int) -> int:
+    """How many flows there is room for at two descriptors each; raises the soft limit as far as that takes.
+
+    A shell's soft limit is often 1,024. Past the hard one every accept and every connect would fail in turns, and no
+    flow come to be; so what is left over is refused at once, as HAProxy does by a maxconn that it derives.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = more + SPARE_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft == resource.RLIM_INFINITY or wanted <= soft:
-        return
+    if resource.RLIM_INFINITY in (soft, hard):
+        return wanted
+    limit = max(soft, min(hard, 2 * wanted + SPARE_DESCRIPTORS))
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     except (OSError, ValueError):
-        log.warning("no more than %d descriptors may be open; fewer flows than max_flows fit", soft)
+        limit = soft
+    return min(wanted, (limit - min(SPARE_DESCRIPTORS, limit // 2)) // 2)
 
 
 def inherited_key(vip: str, name: str) -> str:

@@ -12,7 +12,6 @@ nothing. A client that only connects costs two descriptors, and one that owes us
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from cdnlab.net.tasks import spawn
 from cdnlab.net.timers import Sweep
 from cdnlab.pool.reasons import Reason
 from lb.flow_entry import Ended
-from lb.l4_choice import Choice, failed
+from lb.l4_choice import EXHAUSTED, Choice, failed
 from lb.l4_flow import TELL, Address, Flow, Refusal
 from lb.l4_half import abort
 from lb.l4_linked import Linked
@@ -44,7 +43,6 @@ PAUSE = 0.05
 """Seconds without accepting after the system had nothing left, or while the VIP may be somebody else's."""
 LOOK = 0.05
 """How often a drain looks whether flows are left."""
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass
@@ -62,6 +60,10 @@ class Around:
     """Seconds that a client's next connection is too early, counting it if it is not; None: any rate will do."""
     send_proxy: Mapping[str, str] = field(default_factory=dict)
     """"v1" or "v2" by pool, for those whose backends want a PROXY header."""
+    flows: int = 0
+    """Those of all listeners now."""
+    most: int = 1 << 30
+    """Of them, as many as descriptors allow."""
     copies: bool = False
     """Carry through transports even where there is epoll (for tests)."""
 
@@ -129,7 +131,7 @@ class TcpProxy:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
+                if error.errno not in EXHAUSTED:
                     raise
                 self.refusals[Refused.SYSTEM] += 1
                 self._pause(listening)
@@ -154,6 +156,7 @@ class TcpProxy:
             return
         flow = Flow(self, sock, peer, instant)
         self.flows.add(flow)
+        self.around.flows += 1
         self.around.sweep.members.add(flow)
         self.per_client[peer[0]] = self.per_client.get(peer[0], 0) + 1
         flow.task = spawn(flow.open(), f"open flow {self.name}")
@@ -162,6 +165,8 @@ class TcpProxy:
         """Why a peer may not have a flow, or None."""
         if len(self.flows) >= self.spec.max_flows:
             return Refused.TOO_MANY
+        if self.around.flows >= self.around.most:
+            return Refused.SYSTEM
         if self.accept_proxy:  # it speaks for others, whose limits hold once it has said for whom
             return None if host in self.around.trusted else Refused.STRANGER
         if self.per_client.get(host, 0) >= self.spec.max_flows_per_client:
@@ -307,6 +312,7 @@ class TcpProxy:
 
     def _forget(self, flow: Flow) -> None:
         self.flows.discard(flow)
+        self.around.flows -= 1
         self.around.sweep.members.discard(flow)
         self._uncount(flow.client[0])
 

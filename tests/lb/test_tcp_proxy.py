@@ -336,6 +336,38 @@ async def test_who_does_not_take_the_connection_is_passed_over_in_time() -> None
             each.close()
 
 
+async def test_who_is_given_up_while_he_is_connected_for_leaves_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        fill = [socket.socket() for _ in range(3)]
+        for each in fill:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        async with l4(port) as lb, await client(lb) as wire:
+            await until(lambda: lb.backend().live == 1, "it is connected for")
+            proxy(lb).abort_all("a test")
+            assert await wire.ended() == "reset"
+            await until(lambda: lb.backend().live == 0, "the backend is free")
+            assert (proxy(lb).flows, proxy(lb).around.flows, proxy(lb).per_client) == (set(), 0, {})
+        for each in fill:
+            each.close()
+
+
+async def test_flows_for_which_there_are_no_descriptors_are_refused_and_no_backend_is_blamed() -> None:
+    async with Origin(echo) as origin, l4(origin) as lb, await client(lb) as one:
+        await one.send(b"x")
+        assert await one.exactly(1) == b"x"
+        proxy(lb).around.most = 1
+        try:
+            async with await client(lb) as two:
+                ended = await two.ended()
+        except ConnectionError:
+            ended = "reset"
+        assert ended == "reset"
+        assert proxy(lb).refusals[Refused.SYSTEM] == 1
+        assert lb.backend().failures == 0
+
+
 async def test_where_nobody_can_be_reached_the_client_is_reset() -> None:
     async with l4(free_port(), free_port()) as lb, await client(lb) as wire:
         assert await wire.ended() == "reset"
