@@ -163,8 +163,8 @@ class Attempts:
             else:
                 candidates = self._line_up()
         for backend in candidates:
-            if self.attempts and not backend.usable and not owner.pool.panic:
-                continue  # it was usable when the candidates were lined up
+            if self.attempts and backend not in owner.pool.on_offer:
+                continue  # it was there when the candidates were lined up
             if backend.live < backend.limit and (not owner.connections or owner.room(backend)):
                 break
             if backend is self._pinned:
@@ -265,9 +265,9 @@ class Attempts:
 
     def another(self) -> Backend | None:
         """The next candidate with room, taken from the list."""
-        room, panic = self.owner.room, self.owner.pool.panic
+        room, on_offer = self.owner.room, self.owner.pool.on_offer
         candidates = self._candidates or self._line_up()
-        return next((each for each in candidates if (each.usable or panic) and room(each)), None)
+        return next((each for each in candidates if each in on_offer and room(each)), None)
 
     def others_left(self) -> bool:
         """Whether the pool offers anybody who was not asked; it costs nobody's turn."""

@@ -241,3 +241,15 @@ def test_another_version_keeps_the_backends_that_stay() -> None:
     with pytest.raises(ValueError, match="robin"):
         pool.reshape([new], "robin", Settings(), panic_below=0.0, slow_start=False)
     assert (pool.algorithm_name, len(pool.backends)) == ("random", 3)
+
+
+@pytest.mark.parametrize("algorithm", sorted(REGISTRY))
+def test_whoever_chooses_by_the_former_version_goes_on(algorithm: str) -> None:
+    """A request whose first attempt failed asks for the next one of a list that has been begun."""
+    pool = made("abc", algorithm)
+    begun = pool.candidates(key=b"k")
+    next(begun)
+    for backend in pool.backends[:2]:
+        backend.weigh(0)
+    pool.reshape(pool.backends, algorithm, Settings(secret=bytes(32)), panic_below=0.0, slow_start=False)
+    assert len(list(begun)) <= 2

@@ -48,7 +48,8 @@ class LeastConnections(Plain):
             return
         first = self._take()
         yield first
-        others = [backend for backend in self.current if backend is not first]
+        # a share may have become 0 meanwhile, if another algorithm has taken this one's place
+        others = [backend for backend in self.current if backend is not first and backend.share]
         turns = self.current
         others.sort(key=lambda backend: (_load(backend), turns[backend][1]))
         yield from others

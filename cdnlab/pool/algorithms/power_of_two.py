@@ -90,4 +90,5 @@ class PowerOfTwo(Plain):
 
     def _from(self, first: Backend) -> Iterator[Backend]:
         yield first
-        yield from sorted((each for each in self.backends if each is not first), key=self.cost)
+        # a share may have become 0 meanwhile, if another algorithm has taken this one's place
+        yield from sorted((each for each in self.backends if each is not first and each.share), key=self.cost)
