@@ -89,6 +89,9 @@ class Choice:
         except OSError as error:
             if error.errno in EXHAUSTED:  # ours, and no fault of the backend's
                 raise Refusal(Refused.SYSTEM) from None
+            if error.errno == errno.EADDRNOTAVAIL:  # all our ports to this backend are in use, not to the next
+                connector.failed += 1
+                return None
             why = Reason.CONNECT_FAILED
         else:
             connector.opened += 1
