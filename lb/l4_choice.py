@@ -89,8 +89,8 @@ class Choice:
         except OSError as error:
             if error.errno in EXHAUSTED:  # ours, and no fault of the backend's
                 raise Refusal(Refused.SYSTEM) from None
-            if error.errno == errno.EADDRNOTAVAIL:  # all our ports to this backend are in use, not to the next
-                connector.failed += 1
+            if error.errno == errno.EADDRNOTAVAIL:
+                connector.failed += 1  # all our ports to this one are in use, those to the next are not
                 return None
             why = Reason.CONNECT_FAILED
         else:
