@@ -54,7 +54,7 @@ class PoolControl:
         if not pools:
             known = sorted({pool.name for pool in self._pools()})
             raise BadRequest(f"this node has no pool {name!r}", did_you_mean(str(name), known))
-        if do not in self._do:
+        if not isinstance(do, str) or do not in self._do:
             raise BadRequest(f"a pool can't {do!r}", f"it can {', '.join(self._do)}")
         said = [self._do[do](pool, asked) for pool in pools]
         self._node.events.add("control", f"{name}", said[0], pool=name)

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 LONGEST = 3600.0
@@ -152,9 +152,15 @@ def _number(asked: Mapping[str, Any], name: str, most: float, unit: str) -> floa
     if name not in asked:
         return 0.0
     value = asked[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadFaults(f'"{name}" is {value!r:.60}', f"write {unit}")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = inf
+    if not isfinite(value):
+        raise BadFaults(f'"{name}" is {value!r}', f"write {unit}")
     least = 1 if name == Fault.SLOW_BODY else 0
     if not least <= value <= most or not value:
         raise BadFaults(f'"{name}" is {value:g}', f"write {unit}; above 0 and at most {most:g}")
-    return float(value)
+    return value

@@ -273,7 +273,7 @@ async def _object(request: web.Request, remedy: str) -> Mapping[str, Any]:
     """The JSON object in the body."""
     try:
         asked = await request.json()
-    except ValueError:
+    except (ValueError, LookupError, RecursionError):  # not JSON, in no known encoding, or nested too deep
         asked = None
     if not isinstance(asked, dict):
         raise Refusal(HTTPStatus.BAD_REQUEST, "the body is not a JSON object", remedy)

@@ -20,6 +20,8 @@ from cdnlab.plan.topology import Topology
 
 DEFAULT = Path(__file__).with_name("defaults") / "lab.yaml"
 """The shipped topology, which is also the best documentation of the format."""
+DEEPEST = 50
+"""Levels of nesting that are read."""
 
 
 def load(path: str | Path | None = None) -> Topology:
@@ -77,7 +79,10 @@ def _read(file: Path) -> str:
 
 def _compose(text: str, file: str) -> yaml.Node | None:
     try:
+        _look_how_deep(text, file)
         root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except UnicodeError:
+        raise PlanError("this is not Unicode text", file, "save it as UTF-8") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
@@ -92,6 +97,23 @@ def _compose(text: str, file: str) -> yaml.Node | None:
     return root
 
 
+def _look_how_deep(text: str, file: str) -> None:
+    """PlanError for what is nested beyond all sense: the reader in C is recursive, and would take the process along."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                mark = event.start_mark
+                raise PlanError(
+                    f"this is nested deeper than {DEEPEST} levels",
+                    f"{file}:{mark.line + 1}:{mark.column + 1}",
+                    "a topology has a handful of them",
+                )
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
 def _construct(root: yaml.Node | None, file: str) -> Any:
     if root is None:
         return None
@@ -104,6 +126,8 @@ def _construct(root: yaml.Node | None, file: str) -> Any:
         raise PlanError(
             problem, _where(file, mark.line if mark else 0, ""), "use plain values only"
         ) from None
+    except (ValueError, AttributeError) as error:  # a number of thousands of digits, a tag that does not fit
+        raise PlanError(f"a value can't be read: {error}", file, "use plain values only") from None
     finally:
         loader.dispose()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cdnlab.node.node import BadRequest
 from tests.support.balancers import Running, balancer
 from tests.support.peers import Origin, Wire, until
 
@@ -170,3 +171,11 @@ async def test_who_was_drained_since_the_first_attempt_is_not_the_second(algorit
         drained = {backend.name for backend in lb.app.forwarders["servers"].pool.backends if backend.draining}
         assert len(drained) == 2
         assert served not in drained
+
+
+@pytest.mark.parametrize("do", [None, 1, [], ["drain"], {}, "dance"])
+async def test_an_order_that_is_none_is_refused(do: Any) -> None:
+    async with Origin() as origin, balancer(origin) as lb:
+        assert lb.node.pools is not None
+        with pytest.raises(BadRequest, match="a pool can't"):
+            lb.node.pools({"pool": "servers", "do": do, "backend": "server-1"})

@@ -35,6 +35,7 @@ def test_understood(asked: dict[str, Any], faults: Faults, seconds: float | None
         ({"delay": -1}, '"delay" is -1'),
         ({"delay": 1e9}, '"delay" is 1e\\+09'),
         ({"delay": float("nan")}, '"delay" is nan'),
+        ({"delay": 10**400}, '"delay" is inf'),
         ({"delay": True}, '"delay" is True'),
         ({"errors": 1.1}, '"errors" is 1.1'),
         ({"slow_body": 0.5}, '"slow_body" is 0.5'),

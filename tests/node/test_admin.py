@@ -221,6 +221,23 @@ async def test_what_is_not_there(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"[" * 200_000, "application/json"),
+        (b'{"a":' * 100_000, "application/json"),
+        (b"{}", "application/json; charset=none"),
+        (b"\xff", "text/plain"),
+    ],
+    ids=["brackets", "braces", "no encoding", "no text"],
+)
+async def test_what_is_no_json_object_is_told_so(client: Client, body: bytes, kind: str) -> None:
+    named = {"Authorization": f"Bearer {client.node.secrets.admin_token}", "Content-Type": kind}
+    async with client.session.post(client.base + "/faults", data=body, headers=named) as response:
+        assert response.status == 400
+        assert (await response.json())["error"] == "the body is not a JSON object"
+
+
+@pytest.mark.parametrize(
     ("field", "host"),
     [("h:1", "h"), ("H", "h"), ("[::1]:9", "::1"), ("[::1]", "::1"), ("", ""), (":80", "")],
 )

@@ -226,6 +226,20 @@ def test_at_most_five_complaints_at_once() -> None:
     assert lines[5:] == ["and 4 more"]
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 50_000])
+def test_what_is_nested_without_end_takes_nobody_along(text: str) -> None:
+    with pytest.raises(PlanError, match="nested deeper than"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["name: " + "9" * 5000, "name: !!int x", "name: !!timestamp x", "name: \ud800"]
+)
+def test_values_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(PlanError):
+        parse(text)
+
+
 def test_words_stay_words() -> None:
     """YAML 1.1 would make booleans of off, no and on, and dates of dates."""
     made = parse(
