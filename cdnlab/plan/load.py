@@ -104,12 +104,9 @@ def _look_how_deep(text: str, file: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
-                mark = event.start_mark
-                raise PlanError(
-                    f"this is nested deeper than {DEEPEST} levels",
-                    f"{file}:{mark.line + 1}:{mark.column + 1}",
-                    "a topology has a handful of them",
-                )
+                line = event.start_mark.line if event.start_mark is not None else 0
+                problem = f"this is nested deeper than {DEEPEST} levels"
+                raise PlanError(problem, _where(file, line, ""), "a topology has a handful of them")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
