@@ -200,6 +200,8 @@ def _layer4(topology: Topology) -> Iterator[PlanError]:
                 "give it `health: {kind: none}`, or a kind that its servers answer and a check_port for each"
             )
             yield PlanError("its backends would be checked over TCP", f"pools.{spec.pool}.health", remedy)
+        for pool in dict.fromkeys((spec.pool, *spec.sni.values())):
+            yield from _fits_layer4(topology, pool, spec.protocol, f"{where}.pool")
         for server, pool in spec.sni.items():
             yield from _known_pool(topology, pool, f"{where}.sni.{server}")
             if not _SERVER_NAME.fullmatch(server):
@@ -212,6 +214,24 @@ def _layer4(topology: Topology) -> Iterator[PlanError]:
             yield PlanError(
                 f"{spec.protocol} port {port} is already that of {owner}", f"{where}.port", remedy
             )
+
+
+def _fits_layer4(topology: Topology, name: str, protocol: str, where: str) -> Iterator[PlanError]:
+    """Servers that speak the protocol, and clients that are known by more than HTTP's cookies."""
+    pool = topology.pools.get(name)
+    if pool is None:
+        return
+    if pool.tier is not None and (pool.service == "udp") is not (protocol == "udp"):
+        remedy = f"name a pool with `service: {protocol}`"
+        yield PlanError(
+            f"the servers of {name} are asked by {pool.service}, not by {protocol}", where, remedy
+        )
+    routed = {each for route in topology.balancer_routes() for each in (route.pool, *route.split)}
+    routed.add(topology.edge.pool)
+    if pool.sticky.mode in ("cookie", "learn") and name not in routed:
+        yield PlanError(
+            "cookies are HTTP's, and only `l4` leads here", f"pools.{name}.sticky", "write `source`"
+        )
 
 
 def _shield(topology: Topology) -> Iterator[PlanError]:

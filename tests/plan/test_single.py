@@ -209,3 +209,31 @@ l4: {dns: {protocol: udp, pool: dns}}
     with pytest.raises(PlanError, match=r"pools\.dns\.health: its backends would be checked over TCP"):
         parse(topology % "")
     assert parse(topology % ", health: {kind: none}").pool("dns").health.kind == "none"
+
+
+@pytest.mark.parametrize(
+    "protocol, service, sticky, refused",
+    [
+        ("udp", "tcp", "off", r"l4\.echo\.pool: the servers of echo are asked by tcp, not by udp"),
+        ("tcp", "udp", "off", r"l4\.echo\.pool: the servers of echo are asked by udp, not by tcp"),
+        ("udp", "http", "off", r"asked by http, not by udp"),
+        ("tcp", "tcp", "cookie", r"pools\.echo\.sticky: cookies are HTTP's"),
+        ("tcp", "tcp", "source", None),
+        ("tcp", "http", "off", None),
+        ("udp", "udp", "off", None),
+    ],
+)
+def test_a_port_at_layer_4_leads_to_servers_that_speak_its_protocol(
+    protocol: str, service: str, sticky: str, refused: str | None
+) -> None:
+    topology = f"""
+nodes: {{lb: {{tier: lb, address: 127.0.0.1}}, o: {{tier: origin, address: 127.0.0.2}}}}
+vips: [{{http: off}}]
+pools: {{echo: {{tier: origin, service: {service}, sticky: {{mode: {sticky}}}}}}}
+l4: {{echo: {{protocol: {protocol}, port: 9000, pool: echo}}}}
+"""
+    if refused is None:
+        assert parse(topology).l4["echo"].pool == "echo"
+        return
+    with pytest.raises(PlanError, match=refused):
+        parse(topology)
