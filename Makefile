@@ -5,6 +5,7 @@
 #   make load       Locust's web page, against the lab on this machine; HOST=http://127.0.0.1:18080 for another one,
 #                   ARGS="--headless -t 30s" and other words of Locust's
 #   make test       every test that needs nothing beyond PyPI; ARGS="tests/wire -k chunked" for some of them
+#   make scenarios  whole labs that are killed, frozen and taken over; nothing beyond PyPI, but some minutes more
 #   make check      style, types and import contracts
 #   make compose-smoke   the whole lab in containers; needs Docker (or root and dockerd) and Compose
 #   make bench      cost per request beside the peers that are installed; BENCH_ROWS="edge-1k l7-1k" for some rows
@@ -24,7 +25,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 LOAD := $(VENV)/.load-installed
 
-.PHONY: venv install up load test check compose-smoke bench
+.PHONY: venv install up load test scenarios check compose-smoke bench
 .DELETE_ON_ERROR:
 
 venv: $(RUNTIME)
@@ -40,7 +41,10 @@ load: $(LOAD)
 	@$(BIN)/locust $(if $(HOST),--host "$(HOST)") $(ARGS)
 
 test: $(DEVELOPMENT)
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not peers" $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "not peers and not scenario" $(ARGS)
+
+scenarios: $(DEVELOPMENT)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope -m "scenario and not peers" $(ARGS)
 
 check: $(DEVELOPMENT)
 	$(BIN)/ruff check

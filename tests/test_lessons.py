@@ -23,6 +23,8 @@ from cdnlab.lab.demo_sessions_count import Row
 from cdnlab.lab.lessons import LESSONS, PAGES
 from tests.support.labs import RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 ROOT = Path(__file__).parents[1]
 SIMPLIFIED = {"docs/lessons.md": "*What is simplified.*", "docs/lessons.ko.md": "*단순하게 만든 점.*"}
 

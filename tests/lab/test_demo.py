@@ -24,6 +24,8 @@ from cdnlab.lab.lessons import LESSONS
 from tests.support.labs import ROOT, alive, cdnlab, environment, family, free_base, until
 from tests.test_readme import options, rows, section
 
+pytestmark = pytest.mark.scenario
+
 
 def test_the_list_has_every_demonstration_and_lesson() -> None:
     listed = cdnlab("demo").stdout

@@ -11,6 +11,8 @@ from cdnlab.lab.demo_l4 import UDP_LIFE, Flow, Result
 from cdnlab.lab.demo_l4_clients import Seen, said
 from tests.support.labs import cdnlab
 
+pytestmark = pytest.mark.scenario
+
 
 def test_the_demonstration_shows_what_it_is_for(tmp_path: Path) -> None:
     done = cdnlab("demo", "l4", COLUMNS="80", TMPDIR=str(tmp_path))

@@ -17,6 +17,8 @@ import pytest
 from tests.support.faults import order
 from tests.support.labs import RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: drives
 nodes:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.labs import PATIENCE, RunningLab, cdnlab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: flows
 nodes:

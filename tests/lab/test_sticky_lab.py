@@ -15,6 +15,8 @@ import pytest
 from cdnlab.node.secrets import STAGED
 from tests.support.labs import RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: sticky
 distance: {enabled: false}

@@ -17,6 +17,8 @@ from cdnlab.lab import embedded_store
 from tests.support.faults import order
 from tests.support.labs import RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: away
 nodes:

@@ -17,6 +17,8 @@ from cdnlab.lab import status
 from tests.support.faults import typed
 from tests.support.labs import PATIENCE, RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: tables
 nodes:

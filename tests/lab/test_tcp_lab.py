@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.labs import PATIENCE, RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: tcp
 nodes:

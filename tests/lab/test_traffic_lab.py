@@ -13,6 +13,8 @@ import pytest
 from tests.support.labs import RunningLab, lab, until
 from tests.support.peers import free_port
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: traffic
 nodes:

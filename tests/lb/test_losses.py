@@ -20,6 +20,8 @@ from bench.steady import Steady
 from tests.support.labs import ROOT, RunningLab, lab, until
 from tests.support.peers import free_port
 
+pytestmark = pytest.mark.scenario
+
 RATE = 300
 
 TOPOLOGY = """
