@@ -19,8 +19,10 @@ from cdnlab.forward.forwarder import Forwarder
 from cdnlab.forward.key import HostRules, key_prefix, key_rules
 from cdnlab.forward.messages import OutRequest
 from cdnlab.forward.owner import edge_key
+from cdnlab.forward.pins import pins_taken_out
 from cdnlab.net.clock import now, wall
 from cdnlab.node.metrics import BOUNDS, Tallies, Tally
+from cdnlab.pool.pin_cookie import unpinned
 from cdnlab.wire.request import OURS
 from lb.heads import RequestPlan, volatile_lines
 from lb.mirror import Copied, Copy
@@ -99,6 +101,8 @@ class HttpProxy:
             for name, forwarder in forwarders.items()
             if all(backend.ours for backend in forwarder.pool.backends)
         )
+        self._pins = pins_taken_out(topology, forwarders, self._ours)
+        """By pool, the cookies of pins that its backends are not to see: a client shows all that its path is for."""
         self._one_pool = len(forwarders) == 1
         """Whether what a block becomes depends on nothing but the block, so that it can be remembered with it."""
         self._only = routes.only
@@ -193,14 +197,14 @@ class HttpProxy:
             elif name == b"traceparent" and good_traceparent(value):
                 standing.traceparent = value
         mark = self._mark_line(exchange, standing.rules) if exchange.explain and plan.ours else b""
-        standing.rest = self._rest(exchange, plan, standing) + mark
+        standing.rest = self._rest(exchange, plan, standing, forwarder.pool.name) + mark
         return standing
 
-    def _rest(self, exchange: Exchange, plan: RequestPlan, standing: Standing) -> bytes:
+    def _rest(self, exchange: Exchange, plan: RequestPlan, standing: Standing, pool: str) -> bytes:
         """The outgoing head between the request line and the ids."""
-        volatile, sticky = exchange.volatile, standing.forwarder.sticky
-        if sticky is not None:
-            volatile = sticky.unpinned(volatile)
+        volatile = exchange.volatile
+        for cookie in self._pins[pool]:
+            volatile = unpinned(volatile, cookie)
         lines = standing.lines if plan.ours else standing.peer_line
         if exchange.trusted and any(name == b"x-forwarded-for" for name, _ in volatile):
             lines = b"X-Forwarded-For: %b\r\n" % forwarded_for(exchange.peer, True, volatile)
@@ -244,7 +248,9 @@ class HttpProxy:
         # made now, so that the two bear the same
         standing.request_id = standing.request_id or ids.request_id()
         standing.traceparent = standing.traceparent or ids.traceparent()
-        rest = self._rest(exchange, plan, standing).replace(b"\r\nExpect: 100-continue\r\n", b"\r\n", 1)
+        rest = self._rest(exchange, plan, standing, mirror.pool).replace(
+            b"\r\nExpect: 100-continue\r\n", b"\r\n", 1
+        )
         head = b"%b%bCdnlab-Mirrored: %b\r\nX-Request-Id: %b\r\ntraceparent: %b\r\n\r\n" % (
             line.start if standing.rules is None else _ruled(line, standing.rules),
             rest,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from cdnlab.forward.sticky import Stickiness
@@ -223,3 +223,19 @@ def cookie_name(pools: Mapping[str, PoolSpec], name: str) -> str:
         return spec.cookie
     unnamed = [each for each in pools.values() if each.sticky.mode == "cookie" and each.sticky.cookie is None]
     return COOKIE if len(unnamed) <= 1 else f"{COOKIE}-{name}"
+
+
+def pins_taken_out(topology: Topology, pools: Iterable[str], ours: Set[str]) -> dict[str, tuple[bytes, ...]]:
+    """For each of a balancer's `pools` the cookies of pins that are taken out of what is sent there: its own, and those
+    of all others, which tell its backends nothing. Only where the backends are `ours`, edges that is, the one by which
+    they choose an origin travels on."""
+    made = {
+        name: cookie_name(topology.pools, name).encode()
+        for name in {*pools, topology.edge.pool}
+        if name in topology.pools and topology.pools[name].sticky.mode == "cookie"
+    }
+    found = {}
+    for pool in pools:
+        last = topology.edge.pool if pool in ours and pool != topology.edge.pool else None
+        found[pool] = tuple(sorted({cookie for name, cookie in made.items() if name != last}))
+    return found

@@ -26,8 +26,8 @@ from cdnlab.pool.pin_cookie import (
     is_set,
     parse,
     signed_by,
+    unpinned,
     values_of,
-    without,
 )
 from cdnlab.pool.pin_table import PinTable
 from cdnlab.pool.sticky import Hold, Keyring, Repin, client_network, dead, moved
@@ -144,18 +144,7 @@ class Stickiness:
     def unpinned(self, volatile: tuple[Field, ...]) -> tuple[Field, ...]:
         """A request's own fields without our cookie, which is nobody's business behind this node; the very same if
         it is not there."""
-        if self.mode != "cookie" or not any(
-            name == b"cookie" and self.cookie in value for name, value in volatile
-        ):
-            return volatile
-        found = []
-        for name, value in volatile:
-            if name == b"cookie":
-                value = without(value, self.cookie)
-                if not value:
-                    continue
-            found.append((name, value))
-        return tuple(found)
+        return unpinned(volatile, self.cookie) if self.mode == "cookie" else volatile
 
     # -- a request ----------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,10 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cdnlab.wire.fields import Field
 
 TAG_BYTES = 16
 RANDOM_BYTES = 8
@@ -143,6 +146,20 @@ def without(cookies: bytes, name: bytes) -> bytes:
         return cookies
     kept = [pair for pair in cookies.split(b";") if pair.partition(b"=")[0].strip() != name]
     return b";".join(kept).strip()
+
+
+def unpinned(fields: tuple[Field, ...], name: bytes) -> tuple[Field, ...]:
+    """A request's fields without the cookie `name`; the very same if it is not there."""
+    if not any(each == b"cookie" and name in value for each, value in fields):
+        return fields
+    found = []
+    for each, value in fields:
+        if each == b"cookie":
+            value = without(value, name)
+            if not value:
+                continue
+        found.append((each, value))
+    return tuple(found)
 
 
 def is_set(field: bytes, name: bytes) -> bytes | None:

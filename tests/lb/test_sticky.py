@@ -516,6 +516,27 @@ async def test_other_settings_while_an_answer_is_awaited() -> None:
         assert lb.backend().live == 0
 
 
+async def test_a_pool_s_servers_do_not_see_another_pool_s_pins() -> None:
+    """A browser shows every cookie whose path fits, here those of both."""
+    async with Origin(server(b"server-1")) as one, Origin(server(b"server-2")) as two:
+        pool = (
+            topology(one, pool={"sticky": {"mode": "cookie"}}).pools["servers"].model_dump(exclude_unset=True)
+        )
+        other = (
+            topology(two, pool={"sticky": {"mode": "cookie"}}).pools["servers"].model_dump(exclude_unset=True)
+        )
+        routes = [{"pool": "servers"}, {"pool": "other", "path": "/other"}]
+        plan = topology(one, pools={"servers": pool, "other": other}, routes=routes)
+        async with balancer(plan=plan) as lb:
+            lab = Three(lb)
+            shown = [pin(await lab.ask(target=target)) for target in (b"/", b"/other")]
+            assert [each.partition(b"=")[0] for each in shown] == [OURS + b"-servers", OURS + b"-other"]
+            for target in (b"/", b"/other"):
+                answer = await lab.ask(b"a=b; " + b"; ".join(shown) + b"; c=d", target=target)
+                assert answer.body == b"a=b; c=d"
+                assert answer.one(b"set-cookie") is None
+
+
 async def test_each_route_has_a_pin_of_its_own() -> None:
     routes = [{"pool": "servers", "path": "/api"}, {"pool": "servers"}]
     async with (
