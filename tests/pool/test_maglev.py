@@ -65,10 +65,13 @@ def test_equal_members_have_equal_shares_to_within_one_entry(count: int) -> None
 
 @settings(max_examples=25, deadline=None)
 @given(WEIGHTS)
-def test_weights_set_the_shares_to_within_two_entries(weights: dict[str, int]) -> None:
-    made = table(weights)
+def test_weights_set_the_shares_to_within_a_few_entries(weights: dict[str, int]) -> None:
+    """Each member is less than one turn behind its due, and whoever has most of the weight has most of what the others
+    are behind; the last round may end after anybody's turn."""
+    made, total = table(weights), sum(weights.values())
     for name, weight in weights.items():
-        assert abs(made.table.count(name) - len(made.table) * weight / sum(weights.values())) <= 2
+        due = len(made.table) * weight / total
+        assert abs(made.table.count(name) - due) < 2 + len(weights) * weight / total
 
 
 @settings(max_examples=25, deadline=None)
