@@ -258,9 +258,16 @@ class HttpProxy:
             standing.request_id,
             standing.traceparent,
         )
+        forwarder, key = self.forwarders[mirror.pool], b""
+        if forwarder.pool.by_source:
+            key = client_key(self._client(exchange))
+        elif forwarder.pool.keyed:
+            prefix = self._prefix(exchange.scheme, plan.claims.host, mirror.pool)
+            key = edge_key(prefix, line.target.canonical, standing.rules)
         return Copy(
             mirror,
-            self.forwarders[mirror.pool],
+            forwarder,
+            key,
             head,
             line.method,
             standing.place,

@@ -109,14 +109,15 @@ class Copy:
     """One copy: it takes the request's body as that passes by, and the answer as nobody."""
 
     __slots__ = (
-        "_chunked", "_forward", "_forwarder", "_head", "_idempotent", "_limit", "_method", "_mirror", "_over",
-        "_pieces", "_place", "_read", "_size", "started",
+        "_chunked", "_forward", "_forwarder", "_head", "_idempotent", "_key", "_limit", "_method", "_mirror",
+        "_over", "_pieces", "_place", "_read", "_size", "started",
     )  # fmt: skip
 
     def __init__(
         self,
         mirror: Mirror,
         forwarder: Forwarder,
+        key: bytes,
         head: bytes,
         method: bytes,
         place: str,
@@ -124,8 +125,10 @@ class Copy:
         body: int,
         started: float,
     ) -> None:
-        """`head` is complete, blank line included; `body`: 0 none, n bytes, -1 chunked."""
+        """`key` is what the second pool chooses by, if it is keyed. `head` is complete, blank line included; `body`: 0
+        none, n bytes, -1 chunked."""
         self._mirror = mirror
+        self._key = key
         self._forwarder = forwarder
         self._head = head
         self._method = method
@@ -151,7 +154,7 @@ class Copy:
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         # to the forwarder the body is part of the head: there is nothing to wait for or to pause
         request = OutRequest(self._method, self._head + body, self._place, self._idempotent)
-        forward = self._forwarder.start(request, self)
+        forward = self._forwarder.start(request, self, key=self._key)
         if not self._over:
             self._forward = forward
 

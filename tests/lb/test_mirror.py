@@ -264,3 +264,29 @@ def test_the_share_is_exact(share: float) -> None:
 
 def test_every_result_has_a_sentence() -> None:
     assert all(how.sentence for how in Copied)
+
+
+async def test_copies_are_spread_as_their_requests_would_be() -> None:
+    """A second pool that chooses by what is asked for has the key of each request."""
+    async with Origin() as first, Origin() as one, Origin() as two_:
+        pools = {
+            name: {
+                "backends": [
+                    {"name": f"{name}-{number}", "address": "127.0.0.1", "port": each.port}
+                    for number, each in enumerate(every)
+                ],
+                "health": {"kind": "none"},
+                "algorithm": "maglev",
+            }
+            for name, every in (("main", [first]), ("shadow", [one, two_]))
+        }
+        plan = topology(
+            first, pools=pools, routes=[{"pool": "main", "mirror": {"pool": "shadow", "share": 1.0}}]
+        )
+        async with balancer(plan=plan) as lb, await lb.client() as client:
+            for number in range(24):
+                assert (await client.get(b"/%d" % (number // 2))).status == 200
+            await until(lambda: len(one.requests) + len(two_.requests) == 24, "all are copied")
+            targets = [{request.line for request in each.requests} for each in (one, two_)]
+            assert all(targets)
+            assert not targets[0] & targets[1]
