@@ -207,9 +207,10 @@ class Proxied:
 
     def forward_upgraded(self, block: ResponseBlock, volatile: tuple[Field, ...], forward: Forward) -> None:
         """101: join the two connections."""
-        Tunnel(self.exchange, forward, TUNNEL_IDLE, self._tunnel_over).join(
-            upgrade_head(block, self.proxy.trail)
-        )
+        head = upgrade_head(block, self.proxy.trail)
+        if self.standing.hold is not None:
+            head += self._pinned(self.standing.hold, block)
+        Tunnel(self.exchange, forward, TUNNEL_IDLE, self._tunnel_over).join(head)
 
     def _tunnel_over(self, tunnel: Tunnel, reason: str) -> None:
         self._finished(Outcome.TUNNEL, reason)

@@ -537,6 +537,29 @@ async def test_a_pool_s_servers_do_not_see_another_pool_s_pins() -> None:
                 assert answer.one(b"set-cookie") is None
 
 
+async def test_who_begins_with_an_upgrade_is_pinned_by_it() -> None:
+    async def upgrades(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nhello")
+        await wire.rest()
+
+    async with (
+        Origin(upgrades) as one,
+        Origin(upgrades) as two,
+        balancer(one, two, pool={"sticky": {"mode": "cookie"}}) as lb,
+    ):
+        ask = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n%b\r\n"
+        cookie = b""
+        for _ in range(3):
+            async with await lb.client() as client:
+                await client.send(ask % cookie)
+                answer = await client.interim()
+                assert (answer.status, await client.exactly(5)) == (101, b"hello")
+                assert bool(cookie) is (answer.one(b"set-cookie") is None)
+                cookie = cookie or b"Cookie: " + pin(answer) + b"\r\n"
+        assert sorted((one.connections, two.connections)) == [0, 3]
+
+
 async def test_each_route_has_a_pin_of_its_own() -> None:
     routes = [{"pool": "servers", "path": "/api"}, {"pool": "servers"}]
     async with (
