@@ -79,7 +79,7 @@ def client_address(
         return peer
     address = peer
     for member in reversed(forwarded_for.split(b",")):
-        address = member.strip().decode("latin-1")
+        address = _without_port(member.strip().decode("latin-1"))
         if address not in trusted:
             return address if _plausible(address) else peer
     return address if _plausible(address) else peer
@@ -108,6 +108,14 @@ def forwarded_for(peer: str, trusted_peer: bool, volatile: tuple[Field, ...]) ->
         return own
     chain = [value for name, value in volatile if name == b"x-forwarded-for" and value]
     return b", ".join([*chain, own])
+
+
+def _without_port(address: str) -> str:
+    """Some proxies name the client's port as well: `192.0.2.1:4711`, `[2001:db8::1]:4711`. Each connection has another
+    one, so a client would never be the same."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def _plausible(address: str) -> bool:
