@@ -57,8 +57,8 @@ class Half:
     """One direction: from `source` to `sink`."""
 
     __slots__ = (
-        "bulk", "done", "flow", "full", "left", "mask", "moved", "number", "other", "pipe", "piped", "recv", "relay",
-        "send", "side", "sink", "source", "urgent",
+        "bulk", "deaf", "done", "flow", "full", "left", "mask", "moved", "number", "other", "pipe", "piped", "recv",
+        "relay", "send", "side", "sink", "source", "urgent",
     )  # fmt: skip
 
     other: Half
@@ -88,6 +88,8 @@ class Half:
         """The sink takes no more; the source is not read."""
         self.done = False
         """The source has ended, and the sink been told."""
+        self.deaf = False
+        """The sink has broken off."""
         self.urgent = False
         """The source marks bytes as urgent. A read ends before such a mark though more is there, and a splice never
         passes it (tcp(7)), so all is copied from then on."""
@@ -150,7 +152,7 @@ class Half:
         except BlockingIOError:
             return 0
         except OSError:
-            self.other.broken()
+            self.unheard()
             return -1
 
     # -- splicing -------------------------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ class Half:
                 self.block()
                 return False
             except OSError:
-                self.other.broken()
+                self.unheard()
                 return False
         return True
 
@@ -260,6 +262,15 @@ class Half:
             self.sink.shutdown(socket.SHUT_WR)
         except OSError:
             self.other.broken()
+
+    def unheard(self) -> None:
+        """The sink has broken off. What it said before that still goes to the source: a server that has answered, and
+        closes with bytes unread, resets, and mostly we notice by sending."""
+        other = self.other
+        if not self.deaf and not other.deaf and not other.full and not other.done:
+            self.deaf = True
+            other.pump(self.flow.seen)
+        other.broken()
 
     def broken(self) -> None:
         """The source was reset, or can't be written to."""

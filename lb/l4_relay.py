@@ -132,7 +132,7 @@ class Relay:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                half.other.broken()
+                half.unheard()
                 continue
             size = len(data)
             half.moved += size

@@ -214,6 +214,27 @@ async def test_a_reset_stays_a_reset(where: dict[str, Any]) -> None:
 # -- back-pressure --------------------------------------------------------------------------------------------------
 
 
+async def test_an_answer_before_the_end_of_the_request_reaches_the_client() -> None:
+    """The balancer hears of the next bytes to send first, and then that nobody takes them."""
+    servers: list[Wire] = []
+
+    async def wait(wire: Wire) -> None:
+        servers.append(wire)
+        await asyncio.Event().wait()
+
+    async with Origin(wait) as origin, l4(origin) as lb, await client(lb) as wire:
+        await wire.send(b"x" * 1000)
+        flows = proxy(lb).flows
+        await until(lambda: any(each.carrier and each.carrier.up == 1000 for each in flows), "it was relayed")
+        await until(lambda: bool(servers), "the server knows its client")
+        wire.sock.send(b"more")
+        servers[0].sock.send(b"413 too large")
+        servers[0].sock.close()  # with bytes unread: a reset
+        assert await wire.exactly(13) == b"413 too large"
+        await over(lb, Ended.BACKEND)
+        assert lb.backend().streak == 0
+
+
 @BOTH
 async def test_a_client_that_never_reads_holds_the_server_up_and_is_ended(where: dict[str, Any]) -> None:
     sent = 0
