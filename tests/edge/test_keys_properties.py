@@ -105,7 +105,8 @@ def test_everybody_gets_what_was_made_for_such_a_request(
     for kind, said, language, cookie, pause in steps:
         edge.sleep(pause)
         target = f"/p?{said}"
-        ruled = target if host is None else host.target(canonical(edge, target)).decode()
+        brought = canonical(edge, target)  # RFC 3986 §6.2.2.2: %75 is u, with and without rules
+        ruled = (brought if host is None else host.target(brought)).decode()
         x, asked = ask(edge, kind, target, language, cookie)
         if asked:
             forward = edge.origin.last

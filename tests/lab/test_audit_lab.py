@@ -15,6 +15,8 @@ from edge.storable import NotStored
 from tests.support.labs import SMALL, RunningLab, lab, until
 from tests.support.leaky_site import App, leaky_site
 
+pytestmark = pytest.mark.scenario
+
 LOGINS = (
     "--login", "POST /login user=alice&password=x",
     "--login", "POST /login user=bob&password=x",

@@ -17,6 +17,8 @@ from cdnlab.lab import fault, status
 from tests.support.commands import Typed
 from tests.support.labs import RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: faults
 nodes:

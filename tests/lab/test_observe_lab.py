@@ -13,6 +13,8 @@ from cdnlab.lab.status import virtual_addresses
 from tests.support.apart import NODES, Apart, running
 from tests.support.labs import until
 
+pytestmark = pytest.mark.scenario
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Apart]:

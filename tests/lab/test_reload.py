@@ -19,6 +19,8 @@ from cdnlab.lab import pools, reload
 from tests.support.commands import Typed
 from tests.support.labs import RunningLab, lab, until
 
+pytestmark = pytest.mark.scenario
+
 TOPOLOGY = """
 name: reloaded
 nodes:

@@ -17,6 +17,8 @@ from tests.support.balancers import Running, balancer
 from tests.support.peers import OK, Origin, Wire, until
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.scenario
+
 CHECKS = {"kind": "http", "interval": 0.2, "timeout": 0.3, "rise": 2, "fall": 2}
 UNCHECKED = {"kind": "none"}
 UNWILLING = b"HTTP/1.1 503 Draining\r\nContent-Length: 0\r\n\r\n"
