@@ -77,8 +77,8 @@ def test_weights_set_the_shares_to_within_a_few_entries(weights: dict[str, int])
 @settings(max_examples=25, deadline=None)
 @given(WEIGHTS, st.integers(0, 8))
 def test_whoever_leaves_moves_hardly_anything_of_the_others(weights: dict[str, int], which: int) -> None:
-    """A few percent as a rule (figure 12 of the paper); of five thousand sets of weights that were tried, the worst moved
-    22 % where a quarter of the weight left, and 1 in 2,000 more than 10 % beside its share."""
+    """A few percent as a rule (figure 12 of the paper); of five thousand sets of weights that were tried, the worst
+    moved 22 % where a quarter of the weight left, and 1 in 2,000 more than 10 % beside its share."""
     gone = sorted(weights)[which % len(weights)]
     without = {name: weight for name, weight in weights.items() if name != gone}
     share = weights[gone] / sum(weights.values())
