@@ -77,7 +77,9 @@ def test_what_a_client_has_spent_is_known_to_the_balancer_that_takes_over(runnin
     first = ask(running, "/api")  # nothing is asked before a request passes
     assert (first.status, first.headers["Via"]) == (404, "1.1 lb-b")
     until(lambda: ask(running, "/api").status == 429, "the new holder has heard")
-    assert traffic(running, "lb-b")["/api"]["rate_limit"]["passed"] < 40, "by itself it would have let 40 pass"
+    assert traffic(running, "lb-b")["/api"]["rate_limit"]["passed"] < 40, (
+        "by itself it would have let 40 pass"
+    )
     assert ask(running, "/api", "127.0.0.9").status == 404
 
 

@@ -184,7 +184,9 @@ def test_what_began_without_a_choice_is_seen_too() -> None:
     owner, *others = plain(made, b"k")
     for name in others:
         made.backend(name).live += 10
-    assert [next(made.candidates(key=b"k")).name for _ in range(4)] == [owner] * 4  # idle: nobody else is considered
+    assert [next(made.candidates(key=b"k")).name for _ in range(4)] == [
+        owner
+    ] * 4  # idle: nobody else is considered
     assert made.algorithm.total == 30  # type: ignore[attr-defined]
 
 
