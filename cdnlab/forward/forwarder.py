@@ -104,6 +104,7 @@ class Forwarder:
         breaker = breaker or BreakerSpec()
         self.pending = Queue(self, breaker.pending, breaker.wait)
         self.configure(retry or RetrySpec(), breaker, ask=ask)
+        pool.watch(self._bound)
         connector.sweep.ticks.append(self.tick)
 
     def configure(self, retry: RetrySpec, breaker: BreakerSpec, *, ask: bool | None = None) -> None:
@@ -225,7 +226,6 @@ class Forwarder:
     def tick(self, instant: float) -> None:
         """A few times a second."""
         self.budget.roll(instant)
-        self._bound()  # backends come and go
         if len(self.pending):
             self.pending.look(instant)
         if self.silence is not None:

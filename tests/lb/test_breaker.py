@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from cdnlab.pool.backend import Backend
 from cdnlab.pool.health import State
 from tests.support.balancers import Running, balancer
 from tests.support.peers import OK, Origin, Wire, until
@@ -210,6 +211,13 @@ async def test_a_backend_that_comes_back_is_given_to_who_waits() -> None:
         for client in clients:
             assert (await client.response()).status == 200
         close(*clients)
+
+
+async def test_who_is_added_is_bounded_at_once() -> None:
+    async with Origin() as one, Origin() as two, balancer(one, pool=breaker(requests=3)) as lb:
+        added = Backend("added", "127.0.0.1", two.port)
+        lb.app.forwarders["servers"].pool.add(added)
+        assert added.limit == 3
 
 
 async def test_in_a_panic_who_waits_may_have_any_that_is_wanted() -> None:
