@@ -152,7 +152,7 @@ def test_who_is_away_is_followed_by_the_next_on_the_ring() -> None:
 def test_weights_that_would_make_too_many_points_are_scaled_for_all_and_for_ever() -> None:
     made = pool(a=1000, b=1000, c=500)
     before = owners(made)
-    assert len(made.algorithm.ring._points) <= MOST  # type: ignore[attr-defined]
+    assert len(made.algorithm.owners._points) <= MOST  # type: ignore[attr-defined]
     drain(made, "b")
     without = owners(made)
     assert all(without[key] == owner for key, owner in before.items() if owner != "b")
