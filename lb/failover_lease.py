@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -114,10 +114,8 @@ class Direct:
         self, script: str, keys: Sequence[str], arguments: Sequence[str | int], *, within: float
     ) -> Any:
         """Run `script`; StoreAway for every kind of no."""
-        command = self._client.execute_command(  # type: ignore[no-untyped-call]
-            "EVAL", script, len(keys), *keys, *arguments
-        )
-        asked = spawn(_outcome(command), "failover question")
+        words = ("EVAL", script, len(keys), *keys, *arguments)
+        asked = spawn(_outcome(self._client, words), "failover question")
         try:
             for patience in (within, GRACE):
                 done, _ = await asyncio.wait({asked}, timeout=patience)
@@ -328,10 +326,13 @@ def make(
     return Failover(vip, asked, Machine(lease=lease, renew=renew), events=events)
 
 
-async def _outcome(command: Awaitable[Any]) -> Any:
-    """The answer, or the error as a value: a store that is away is no failure of a task."""
+async def _outcome(client: Redis, words: Sequence[str | int]) -> Any:
+    """The answer, or the error as a value: a store that is away is no failure of a task.
+
+    The command is made in here: one made for a task that is cancelled before it begins would be awaited by nobody.
+    """
     try:
-        return await command
+        return await client.execute_command(*words)  # type: ignore[no-untyped-call]
     except (RedisError, OSError) as error:
         return error
 

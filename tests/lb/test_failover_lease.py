@@ -367,3 +367,10 @@ async def test_a_frozen_holder_is_followed_and_answers_nothing_when_it_thaws(
         assert [await who(sock) for _ in range(20)] == [other] * 20
         for client in old:
             client.writer.transport.abort()
+
+
+async def test_a_question_that_is_cancelled_before_it_begins_leaves_nothing(store: Store) -> None:
+    asked = spawn(lease(store, "lb-a").watch(WITHIN), "asked")
+    await asyncio.sleep(0)  # its own task for the question is made, and has not begun
+    await cancel_all()
+    assert asked.cancelled()
