@@ -53,8 +53,9 @@ CASES = [
     Case("nobody holds it", "panel Active balancer A", NOBODY, {'{node="nobody"}': 0}),
     Case("no balancer answers", "panel Active balancer A", {UP_A: "0x9"}, {'{node="nobody"}': 0}),
     Case(
-        "one of three is missing", "panel Nodes up A", {UP_A: "0x9", UP_B: "1x9", UP_EDGE: "1x9"},
-        {'{all="3", up="2"}': 2 / 3},
+        # of two: a mean of three depends in its last digit on the order in which Prometheus happens to add
+        "one of two is missing", "panel Nodes up A", {UP_A: "0x9", UP_EDGE: "1x9"},
+        {'{all="2", up="1"}': 0.5},
     ),
     Case("all are there", "panel Nodes up A", {UP_A: "1x9", UP_B: "1x9"}, {'{all="2", up="2"}': 1}),
     Case("no alert", "panel Alerts A", {UP_A: "1x9"}, {'{alert="none"}': 0}),
